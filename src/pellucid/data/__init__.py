@@ -1,0 +1,1 @@
+"""Where images come from: named sets, folders, tables, Python datasets; splits and batches."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 Progress = Callable[[str, int, int], None]
 """Called as `progress(what, done, total)` while something long is under way."""
@@ -78,6 +80,17 @@ class ImageSet:
         """Return the labels at positions `index` (K,), int64 (K,)."""
         return self.labels[self.rows[index]]
 
+    def digest(self) -> str:
+        """Return the SHA-256 of classes, labels and pixels, in order.
+
+        Not of names or places: a folder may move without becoming other data.
+        """
+        total = hashlib.sha256("\n".join(self.classes).encode())
+        total.update(self.targets.numpy().tobytes())
+        for index in torch.arange(len(self)).split(1000):
+            total.update(self.pixels(index).numpy().tobytes())
+        return total.hexdigest()
+
     def file(self, index: int) -> str:
         """Return the file name of the image at position `index`, or an empty text."""
         return self.files[int(self.rows[index])] if self.files else ""
@@ -115,6 +128,12 @@ class Splits:
     test: ImageSet
     notes: tuple[str, ...] = ()
     random: bool = False
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Return the SHA-256 over the digests of the three parts."""
+        parts = (self.train, self.validation, self.test)
+        return hashlib.sha256("".join(part.digest() for part in parts).encode()).hexdigest()
 
 
 class DataSource(Protocol):
@@ -158,6 +177,14 @@ class Batch:
     def with_images(self, images: Tensor) -> Batch:
         """Return this batch with other `images`."""
         return replace(self, images=images)
+
+    def to(self, device: torch.device) -> Batch:
+        """Return this batch with images and targets on `device`."""
+        return replace(
+            self,
+            images=self.images.to(device, non_blocking=True),
+            targets=self.targets.to(device, non_blocking=True),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,6 +271,9 @@ class Step:
 class Pieces(Protocol):
     """The training data as the loop sees it."""
 
+    def index(self, step: int) -> Tensor:
+        """Return the positions of the images in the batch of `step`, int64 (B,)."""
+
     def pieces(self, step: int) -> Iterator[tuple[Batch, bool]]:
         """Yield the pieces of the batch of `step`, each with whether it is the last."""
 
@@ -253,9 +283,17 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 Schedule = Callable[[int], float]
 
 
-class ModelSpec(Protocol):
-    """A value in a recipe that can build its network."""
+class PlateauRule(Protocol):
+    """Cuts the learning rate by what validation shows, or does nothing."""
 
-    def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
-        """Return the network for images of `shape` (C, H, W)."""
+    def lower(self, lr: float) -> float:
+        """Return the rate after the cuts so far."""
 
+    def offer(self, metrics: Metrics) -> None:
+        """Take note of one evaluation on validation images."""
+
+    def facts(self) -> dict[str, Any]:
+        """Return the counters, as plain values for JSON."""
+
+    def load(self, facts: dict[str, Any]) -> None:
+        """Take over what `facts` returned."""

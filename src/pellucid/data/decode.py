@@ -1,0 +1,183 @@
+"""The one decoder: every image file becomes pixels here, for training and for everything else.
+
+What becomes of which kind of image:
+
+| kind                       | becomes                                                      |
+|----------------------------|--------------------------------------------------------------|
+| grey, 1-bit                | one channel, or three equal ones                             |
+| 16-bit grey                | scaled: `round(value / 257)`, not clipped                    |
+| palette                    | its colours                                                  |
+| transparent                | laid on white                                                |
+| CMYK                       | RGB by Pillow's formula, without a colour profile            |
+| turned (EXIF orientation)  | turned upright                                               |
+| animated                   | its first frame                                              |
+
+The format is told by the first bytes, never by the name. Known miss: a JPEG that lost its middle
+but kept its end decodes, with grey in the gap.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from PIL.ImageFile import ImageFile
+
+MAX_PIXELS = 64_000_000
+FORMATS = "PNG, JPEG, WebP, BMP, GIF"
+VERSION = 1
+"""Goes up when the same file gives other pixels, so that decoded caches are not mixed up."""
+
+ORIENTATION = 0x0112
+GREY_MODES = frozenset({"1", "L", "LA", "I;16", "I;16L", "I;16B", "I"})
+
+
+class NotAnImage(ValueError):
+    """The bytes are no image that can be read; the text is a short reason."""
+
+
+class Header(NamedTuple):
+    """What the head of an image file says.
+
+    Args:
+        width: pixels, as stored (before EXIF turns it).
+        height: pixels, as stored.
+        grey: True if the image has no colour by its kind; grey values stored as RGB are colour.
+        animated: True if there is more than one frame.
+    """
+
+    width: int
+    height: int
+    grey: bool
+    animated: bool
+
+
+def probe(data: bytes) -> Header:
+    """Return what the head of the image file `data` says, without decoding its pixels.
+
+    Raises:
+        NotAnImage: if the head is that of no image in FORMATS, or of one above MAX_PIXELS.
+    """
+    image = _open(data)
+    return Header(*image.size, image.mode in GREY_MODES, bool(getattr(image, "is_animated", False)))
+
+
+def decode(data: bytes, channels: int, size: int | None) -> NDArray[np.uint8]:
+    """Return the pixels of the image file `data`.
+
+    With a `size`, the largest centred square is cut out and brought to `size` x `size` with
+    Pillow's bicubic filter, which averages when it makes smaller (no aliasing) and clips to
+    [0, 255]. An image that has this size already keeps its pixels.
+
+    Args:
+        data: the content of a file of one of the FORMATS.
+        channels: 1 for grey (ITU-R 601 luma), 3 for RGB.
+        size: height and width of the result, or None for those of the image.
+    Returns:
+        uint8 (channels, H, W).
+    Raises:
+        NotAnImage: with a short reason.
+    """
+    stored = _open(data)
+    try:
+        stored.load()
+    except Exception as error:  # what a plugin raises on damaged bytes is not documented
+        raise NotAnImage(_reason(error)) from None
+    flat = _flatten(stored, "L" if channels == 1 else "RGB")
+    upright = _turn(flat, stored)
+    fitted = upright if size is None else _fit(upright, size)
+    pixels = np.asarray(fitted, np.uint8)  # (H, W) or (H, W, 3)
+    if channels == 1:
+        return pixels[None].copy()
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _open(data: bytes) -> ImageFile:
+    # The classes are called directly rather than through Image.open: it would try all formats
+    # that Pillow knows once a file is damaged, and warn by a limit that belongs to the process.
+    if not data:
+        raise NotAnImage("the file is empty")
+    plugin = _plugin(data)
+    try:
+        image = plugin(io.BytesIO(data))
+    except Exception as error:  # as above
+        raise NotAnImage(_reason(error)) from None
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise NotAnImage(f"{width} x {height} is more than {MAX_PIXELS:,} pixels")
+    return image
+
+
+def _plugin(data: bytes) -> Callable[[io.BytesIO], ImageFile]:
+    from PIL import BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+
+    if data.startswith(b"\xff\xd8\xff"):
+        return JpegImagePlugin.JpegImageFile
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return PngImagePlugin.PngImageFile
+    if data.startswith((b"GIF87a", b"GIF89a")):
+        return GifImagePlugin.GifImageFile
+    if data.startswith(b"BM"):
+        return BmpImagePlugin.BmpImageFile
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return WebPImagePlugin.WebPImageFile
+    raise NotAnImage(f"not an image ({FORMATS})")
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).strip().split("\n")[0]
+    return f"damaged ({text or type(error).__name__})"
+
+
+def _flatten(image: Image.Image, mode: str) -> Image.Image:
+    """Return `image` as 8-bit `mode` without transparency."""
+    from PIL import Image
+
+    if image.mode == mode and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I"):
+        wide = np.asarray(image).astype(np.uint32)
+        return Image.fromarray(((wide + 128) // 257).clip(0, 255).astype(np.uint8)).convert(mode)
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        opaque = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(opaque, image.convert("RGBA")).convert(mode)
+    return image.convert(mode)
+
+
+def _turn(image: Image.Image, stored: Image.Image) -> Image.Image:
+    """Return `image` as the EXIF data of `stored` says that it is to be seen."""
+    from PIL.Image import Transpose
+
+    if stored.info.keys().isdisjoint(("exif", "Raw profile type exif")):
+        return image  # getexif() would cost as much as decoding a small image
+    try:
+        orientation = stored.getexif().get(ORIENTATION, 1)
+    except Exception:  # EXIF data that cannot be read turns nothing
+        return image
+    turn = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }.get(orientation)
+    return image if turn is None else image.transpose(turn)
+
+
+def _fit(image: Image.Image, size: int) -> Image.Image:
+    from PIL.Image import Resampling
+
+    width, height = image.size
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    # Cut before resizing: a strip of 1 x 60,000 must not become one of 64 x 3,840,000.
+    square = image if width == height else image.crop((left, top, left + side, top + side))
+    return square.resize((size, size), Resampling.BICUBIC)

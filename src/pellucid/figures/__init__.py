@@ -1,0 +1,1 @@
+"""Functions from values to `matplotlib.figure.Figure`. No pyplot, nothing is saved here."""

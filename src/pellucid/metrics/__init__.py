@@ -1,0 +1,1 @@
+"""Pure functions of predictions. No number without its n."""

@@ -1,0 +1,1 @@
+"""Optimizers, parameter groups, schedules and losses, as values in a recipe."""

@@ -1,0 +1,140 @@
+"""The recipe: everything that decides the numbers of a run, as one frozen value.
+
+`catalogue.py` knows the parts that a file may name; here they are typed by what they must be
+able to do, so that a part of your own can be passed from Python.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Protocol
+
+import msgspec
+import torch
+from torch import Tensor, nn
+
+from pellucid.engine import EngineSpec
+from pellucid.plan import Duration, epochs
+from pellucid.state import EMA, NoEMA
+from pellucid.values import Augment, DataSource, PlateauRule, Schedule
+
+
+class ModelSpec(Protocol):
+    """Builds a network."""
+
+    def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
+        """Return the network for images of `shape` (C, H, W), giving logits (B, classes)."""
+
+
+class OptimizerSpec(Protocol):
+    """Builds an optimizer."""
+
+    @property
+    def lr(self) -> float:
+        """The full learning rate, which the schedule scales."""
+
+    def build(self, model: nn.Module) -> torch.optim.Optimizer:
+        """Return the optimizer of the parameters of `model`."""
+
+
+class ScheduleSpec(Protocol):
+    """Builds a learning-rate schedule."""
+
+    def build(self, lr: float, steps: int, steps_per_epoch: int) -> Schedule:
+        """Return the function from steps done to the rate of the next step."""
+
+    def plateau(self) -> PlateauRule:
+        """Return the rule that lowers the rate by what validation shows, or none."""
+
+
+class AugmentBuilder(Protocol):
+    """Builds the augmentation of a training batch."""
+
+    def build(self, seed: int, prepare: Any) -> Augment:
+        """Return the function (batch, step) -> batch as the network gets it."""
+
+
+class LossSpec(Protocol):
+    """A loss."""
+
+    def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean over the batch."""
+
+
+class EMASpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether the model that is judged and kept is an average over steps.
+
+    Args:
+        decay: of the average per step, in [0, 1); 0 means no averaging.
+    """
+
+    decay: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
+
+    def build(self, model: nn.Module) -> EMA | NoEMA:
+        """Return the average of the weights of `model`, or the object that does nothing."""
+        return EMA(model, self.decay) if self.decay else NoEMA(model)
+
+
+class RecordSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a run writes down. It changes no weight, but it is part of what a run leaves.
+
+    Args:
+        every: steps between two rows of training loss in `metrics.jsonl`.
+        checkpoint: time between two checkpoints; a new best is always saved.
+        keep: checkpoints at these times are kept for good, beside the last and the best.
+        snapshots: how many copies of the weights, evenly spread over the run, are kept for
+            looking inside, beside that of step 0; 0 keeps none at all.
+    """
+
+    every: Annotated[int, msgspec.Meta(ge=1)] = 50
+    checkpoint: Duration = epochs(1)
+    keep: Duration = epochs(5)
+    snapshots: Annotated[int, msgspec.Meta(ge=0)] = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that decides the numbers of a run; nothing about where it is written.
+
+    Args:
+        data: where the images come from, and how large validation and test are.
+        model: the network.
+        augment: what is done to training images.
+        loss: (logits, targets) -> mean loss.
+        optimizer: with its learning rate.
+        schedule: of the learning rate.
+        ema: averaging of weights.
+        length: of the run.
+        evaluate: time between two evaluations.
+        batch_size: images per optimizer step.
+        accumulate: pieces in which a batch is computed, to save memory.
+        max_grad_norm: gradients are scaled down to this norm; `inf` only measures it.
+        seed: names all random streams.
+        engine: device and precision.
+        record: what is written down.
+
+    >>> from pellucid.recipes import good
+    >>> str(good("digits").with_(batch_size=64).length)
+    '6 epochs'
+    """
+
+    data: DataSource
+    model: ModelSpec
+    augment: AugmentBuilder
+    loss: LossSpec
+    optimizer: OptimizerSpec
+    schedule: ScheduleSpec
+    ema: EMASpec = field(default_factory=EMASpec)
+    length: Duration = epochs(10)
+    evaluate: Duration = epochs(1)
+    batch_size: int = 128
+    accumulate: int = 1
+    max_grad_norm: float = math.inf
+    seed: int = 0
+    engine: EngineSpec = field(default_factory=EngineSpec)
+    record: RecordSpec = field(default_factory=RecordSpec)
+
+    def with_(self, **changes: Any) -> Recipe:
+        """Return this recipe with some fields changed; a name that is no field is an error."""
+        return replace(self, **changes)

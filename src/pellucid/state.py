@@ -1,0 +1,194 @@
+"""Everything that changes while a model trains: what a checkpoint must hold, and nothing else.
+
+There is no random state, no scheduler and no epoch in it: those are functions of the step.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pellucid.values import Metrics, PlateauRule
+
+
+@dataclass
+class Best:
+    """The best evaluation so far, by validation accuracy, then by lower validation loss.
+
+    Without validation images each evaluation is the best: the last one counts.
+
+    Attributes:
+        step: the step after which it was seen; 0 before the first evaluation.
+        accuracy: its validation accuracy, in [0, 1]; None before, or without validation images.
+        loss: its validation loss; likewise.
+    """
+
+    step: int = 0
+    accuracy: float | None = None
+    loss: float | None = None
+
+    def offer(self, metrics: Metrics, step: int) -> None:
+        """Take `metrics`, seen after `step`, if they are better."""
+        if metrics.n == 0:
+            self.step = step
+        elif (
+            self.accuracy is None
+            or self.loss is None
+            or (metrics.accuracy, -metrics.loss) > (self.accuracy, -self.loss)
+        ):
+            self.step, self.accuracy, self.loss = step, metrics.accuracy, metrics.loss
+
+
+class NoEMA:
+    """No averaging: the model that is judged is the one that is trained."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+
+    def update(self, model: nn.Module) -> None:
+        """Do nothing."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return nothing to save."""
+        return {}
+
+
+class EMA:
+    """Exponential moving average of the weights; buffers are copied.
+
+    Polyak and Juditsky (1992) average the iterates of stochastic approximation; here recent
+    ones count more: average = decay * average + (1 - decay) * weight, once per step. The
+    decay is warmed up as min(decay, (1 + n) / (10 + n)) at the n-th update, so that the
+    random start is soon forgotten.
+
+    Attributes:
+        model: a copy of the model that holds the averages.
+        updates: the number of updates so far.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.model = copy.deepcopy(model).requires_grad_(False)
+        self.decay = decay
+        self.updates = 0
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Move the averages towards the weights of `model`."""
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        self.updates += 1
+        averages: list[Tensor] = list(self.model.parameters())
+        weights: list[Tensor] = list(model.parameters())
+        torch._foreach_lerp_(averages, weights, 1 - decay)
+        for mine, theirs in zip(self.model.buffers(), model.buffers(), strict=True):
+            mine.copy_(theirs)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the tensors to save, by name."""
+        return {**self.model.state_dict(), "updates": torch.tensor(self.updates)}
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Take over what `tensors` returned."""
+        rest = dict(tensors)
+        self.updates = int(rest.pop("updates"))
+        self.model.load_state_dict(rest)
+
+
+@dataclass
+class State:
+    """What a run is made of at one moment between two steps.
+
+    Attributes:
+        model: the bare network.
+        optimizer: over the parameters of `model`.
+        ema: the average of the weights, or `NoEMA`.
+        plateau: the rule that may cut the learning rate.
+        best: the best evaluation so far.
+        step: optimizer steps done.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    ema: EMA | NoEMA
+    plateau: PlateauRule
+    best: Best
+    step: int = 0
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """Return copies of all tensors, by the file they belong in and by name.
+
+        In the usual memory order and on the CPU; copied, so that training may go on while they
+        are written, and so that tied weights are stored under each of their names.
+        """
+        files = {
+            "model": dict(self.model.state_dict()),
+            "optimizer": self._optimizer_tensors(),
+            "ema": self.ema.tensors(),
+        }
+        return {
+            file: {name: _copy(tensor) for name, tensor in tensors.items()}
+            for file, tensors in files.items()
+            if tensors
+        }
+
+    def facts(self) -> dict[str, Any]:
+        """Return everything that is not a tensor, as plain values for JSON."""
+        return {
+            "step": self.step,
+            "best": asdict(self.best),
+            "plateau": self.plateau.facts(),
+            "optimizer": [
+                {key: value for key, value in group.items() if key != "params"}
+                for group in self.optimizer.param_groups
+            ],
+        }
+
+    def load(self, tensors: dict[str, dict[str, Tensor]], facts: dict[str, Any]) -> None:
+        """Take over what `tensors` and `facts` returned, in place."""
+        self.model.load_state_dict(tensors["model"])
+        self._load_optimizer(tensors.get("optimizer", {}))
+        if isinstance(self.ema, EMA):
+            self.ema.load(tensors["ema"])
+        self.plateau.load(facts["plateau"])
+        self.best = Best(**facts["best"])
+        self.step = facts["step"]
+
+    def _optimizer_tensors(self) -> dict[str, Tensor]:
+        """Name each slot of the optimizer by its parameter: `conv1.weight/exp_avg`."""
+        state = self.optimizer.state
+        return {
+            f"{name}/{slot}": torch.as_tensor(value)
+            for name, parameter in self.model.named_parameters()
+            for slot, value in state.get(parameter, {}).items()
+            if value is not None  # SGD without momentum keeps an empty slot
+        }
+
+    def _load_optimizer(self, tensors: dict[str, Tensor]) -> None:
+        parameters = dict(self.model.named_parameters())
+        slots: dict[Tensor, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            name, _, slot = key.rpartition("/")
+            parameter = parameters[name]
+            if (
+                value.shape == parameter.shape
+            ):  # in the parameter's memory layout, which kernels need
+                value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+            slots.setdefault(parameter, {})[slot] = value
+        order = [p for group in self.optimizer.param_groups for p in group["params"]]
+        saved = self.optimizer.state_dict()
+        saved["state"] = {i: slots[p] for i, p in enumerate(order) if p in slots}
+        self.optimizer.load_state_dict(saved)
+
+
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> float:
+    """Give `lr` to each parameter group, times the group's own factor `scale`; return `lr`."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group.get("scale", 1.0)
+    return lr
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", copy=True).contiguous()

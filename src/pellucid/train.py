@@ -1,0 +1,309 @@
+"""Training a recipe in a run folder: the front door, and the model of a caller of the loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pellucid.assemble import Assembled, assemble
+from pellucid.catalogue import differences, from_tree, read_toml, to_toml, to_tree
+from pellucid.engine import Engine
+from pellucid.errors import BadRun, DataChanged, RecipeMismatch, SaveFailed
+from pellucid.finish import finish
+from pellucid.loop import fit
+from pellucid.plan import due
+from pellucid.recipe import Recipe
+from pellucid.runs.checkpoint import Checkpoint
+from pellucid.runs.environment import environment, fingerprint
+from pellucid.runs.folder import ENVIRONMENT, RECIPE, TIMING, Run
+from pellucid.runs.listing import RUNS, find
+from pellucid.runs.snapshots import save_snapshot, snapshot_steps
+from pellucid.runs.tables import split_table
+from pellucid.sinks.console import Console
+from pellucid.sinks.recorder import Recorder
+from pellucid.state import State
+
+Stop = Callable[[], bool]
+
+
+def never() -> bool:
+    """Return False: a run goes on to its end."""
+    return False
+
+
+def train(
+    recipe: Recipe, runs: str | Path = RUNS, *, console: Console | None = None, stop: Stop = never
+) -> Run:
+    """Train `recipe` in a new folder of `runs`, judge it on the test part, return the run.
+
+    Args:
+        recipe: what to train.
+        runs: the folder of runs; the new one is named by time, data and model.
+        console: where lines and bars go; none by default.
+        stop: asked after each step; when true, the run is saved and left, to be resumed.
+
+    Raises:
+        UserError: if the recipe or the data has to change; then no folder is made.
+        Diverged: if the loss stops being a number; the last good checkpoint stays.
+
+    >>> import tempfile
+    >>> from pellucid import good, steps
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     run = train(good("digits").with_(length=steps(3)), folder)
+    ...     run.summary()["test"]["n"]
+    1000
+    """
+    console = console or Console()
+    recipe = _checked(recipe)
+    engine = Engine.start(recipe.engine)
+    console.line(f"device: {engine.name}, {recipe.engine.precision}")
+    built = assemble(recipe, engine, console.progress)
+    run = Run.create(Path(runs), _slug(recipe))
+    with run.locked():
+        run.write(RECIPE, to_toml(to_tree(recipe)))
+        run.write_json(ENVIRONMENT, {**environment(engine), "data": _data_facts(built)})
+        run.write("split.csv", split_table(built.splits))
+        return _go(run, recipe, engine, built, None, console, stop)
+
+
+def resume(
+    run: str | Path,
+    recipe: Recipe | None = None,
+    *,
+    console: Console | None = None,
+    stop: Stop = never,
+) -> Run:
+    """Go on with a run from its newest good checkpoint, as if it had never stopped.
+
+    A run that is finished is returned as it is.
+
+    Args:
+        run: a path, a name in the folder of runs, or `latest`.
+        recipe: needed only if parts of it were given from Python; else the run's own.
+        console: where lines and bars go; none by default.
+        stop: asked after each step; when true, the run is saved and left.
+
+    Raises:
+        RecipeMismatch: if the recipe is not the one that the checkpoint was made with.
+        DataChanged: if the data is not what the run was started on.
+        RunBusy: if another process is training it.
+    """
+    console = console or Console()
+    opened = find(run)
+    with opened.locked():
+        if opened.summary():
+            console.line(f"{opened.path} is finished; nothing to resume.")
+            return opened
+        recipe = _checked(recipe or from_tree(read_toml(opened.path / RECIPE), RECIPE))
+        engine = Engine.start(recipe.engine)
+        console.line(f"device: {engine.name}, {recipe.engine.precision}")
+        checkpoint, problems = opened.checkpoints.latest()
+        for problem in problems:
+            console.line(f"warning: {problem} Falling back to an earlier checkpoint.")
+        if checkpoint:
+            _check_recipe(checkpoint, recipe)
+        built = assemble(recipe, engine, console.progress)
+        _check_environment(opened, engine, built, console)
+        return _go(opened, recipe, engine, built, checkpoint, console, stop)
+
+
+def _go(
+    run: Run,
+    recipe: Recipe,
+    engine: Engine,
+    built: Assembled,
+    checkpoint: Checkpoint | None,
+    console: Console,
+    stop: Stop,
+) -> Run:
+    """Train from `checkpoint`, or from the start, to the end of the plan; then judge."""
+    state, task = built.state, built.task
+    plan = task.plan
+    epochs = plan.epoch(plan.steps)
+    console.log_to(run.path / "log.txt")
+    recorder = Recorder(run.metrics, run.path / TIMING, recipe.record.every, _names(built))
+    with recorder:
+        if checkpoint:
+            state.load(checkpoint.tensors, checkpoint.facts)
+        recorder.load(checkpoint.facts["recorder"] if checkpoint else None)
+        _introduce(run, engine, built, console)
+        keeper = Keeper(run, recipe, engine, built, recorder, console)
+        keeper.snapshot()
+        for step in fit(state, task, engine):
+            began = time.perf_counter()
+            rows = recorder(step)
+            console.step(step, rows, plan.steps, epochs)
+            keeper.snapshot()
+            stopped = stop() and state.step < plan.steps
+            keeper.save_if_due(stopped)
+            recorder.overhead += time.perf_counter() - began
+            if stopped:
+                console.line(f"stopped after step {state.step}. Go on: pellucid resume {run.path}")
+                console.close()
+                return run
+        tax = recorder.tax
+    finish(run, recipe, engine, built, tax, console)
+    console.close()
+    return run
+
+
+class Keeper:
+    """Saves a run's state when it is time."""
+
+    def __init__(
+        self,
+        run: Run,
+        recipe: Recipe,
+        engine: Engine,
+        built: Assembled,
+        recorder: Recorder,
+        console: Console,
+    ) -> None:
+        plan = built.task.plan
+        lengths = (plan.steps_per_epoch, recipe.batch_size, plan.steps)
+        self.run = run
+        self.state: State = built.state
+        self.steps = plan.steps
+        self.every = recipe.record.checkpoint.steps(*lengths)
+        self.keep = recipe.record.keep.steps(*lengths)
+        self.snapshots = snapshot_steps(plan.steps, recipe.record.snapshots)
+        self.recorder = recorder
+        self.console = console
+        self.facts: dict[str, Any] = {
+            "recipe": to_tree(recipe),
+            "level": level(engine, built),
+            **_data_facts(built),
+        }
+
+    def snapshot(self) -> None:
+        """Keep a copy of the weights if one is due after this step."""
+        if self.state.step in self.snapshots:
+            weights = self.state.tensors()
+            judged = weights.get("ema", weights["model"])
+            judged.pop("updates", None)
+            save_snapshot(self.run.path, self.state.step, judged, self.run.disk)
+
+    def save_if_due(self, stopped: bool) -> None:
+        """Save when it is time, when this step is the best so far, or when the run stops.
+
+        A save that the disk refuses is reported, and tried again when the next is due; only at
+        the end of a run, or when it stops, is it an error.
+
+        Raises:
+            SaveFailed: as said.
+        """
+        state = self.state
+        if not (
+            stopped or due(state.step, self.every, self.steps) or state.best.step == state.step
+        ):
+            return
+        self.recorder.settle()  # nothing that is not finite gets into a checkpoint
+        try:
+            facts = {**state.facts(), "recorder": self.recorder.facts(), **self.facts}
+            self.run.checkpoints.save(state.tensors(), facts)
+        except SaveFailed as error:
+            if stopped or state.step == self.steps:
+                raise
+            self.console.line(f"warning: {error} Training goes on; the next save tries again.")
+            return
+        self._prune()
+
+    def _prune(self) -> None:
+        """Keep the last two, the best, and every k-th for good."""
+        saved = self.run.checkpoints.steps()
+        every = {step for step in saved if self.keep and step % self.keep == 0}
+        self.run.checkpoints.prune({*saved[-2:], self.state.best.step, *every})
+
+
+def level(engine: Engine, built: Assembled) -> str:
+    """Return how closely a run can be repeated: `bitwise`, `seeded`, or `free`."""
+    return "free" if built.splits.random else engine.level
+
+
+def _checked(recipe: Recipe) -> Recipe:
+    """Check a recipe that was made in Python by the rules of a file; parts of one's own pass."""
+    tree = to_tree(recipe)
+    if not any(isinstance(part, dict) and "python" in part for part in tree.values()):
+        from_tree(tree)
+    return recipe
+
+
+def _slug(recipe: Recipe) -> str:
+    tree = to_tree(recipe)
+    data = Path(tree["data"].get("path", "")).stem or tree["data"].get("name", "data")
+    return f"{data}-{tree['model'].get('name', 'model')}".replace(" ", "-")
+
+
+def _data_facts(built: Assembled) -> dict[str, Any]:
+    splits = built.splits
+    return {
+        "data_digest": splits.digest,
+        "classes": list(splits.train.classes),
+        "preprocessing": {
+            "shape": list(built.preprocessing.shape),
+            "mean": list(built.preprocessing.mean),
+            "std": list(built.preprocessing.std),
+        },
+    }
+
+
+def _names(built: Assembled) -> Callable[[int], list[str]]:
+    train, batches = built.splits.train, built.task.train
+    return lambda step: [train.describe(i) for i in batches.index(step).tolist()]
+
+
+def _check_recipe(checkpoint: Checkpoint, recipe: Recipe) -> None:
+    changed = differences(checkpoint.facts["recipe"], to_tree(recipe))
+    if changed:
+        lines = "\n  ".join(changed)
+        raise RecipeMismatch(
+            f"The recipe is not the one that {checkpoint.path} was made with:\n  {lines}\n"
+            "Undo the change in recipe.toml, or start a new run with it: "
+            "pellucid train --recipe FILE.toml"
+        )
+
+
+def _check_environment(run: Run, engine: Engine, built: Assembled, console: Console) -> None:
+    before = run.read_json(ENVIRONMENT)
+    if before is None:
+        raise BadRun(f"{run.path / ENVIRONMENT} is missing.")
+    digest = built.splits.digest
+    if before["data"]["data_digest"] != digest:
+        raise DataChanged(
+            f"The data of {run.path} has changed since the run was started (digest "
+            f"{before['data']['data_digest'][:16]}, now {digest[:16]}). Restore it, or start a "
+            "new run."
+        )
+    if built.splits.random:
+        raise DataChanged(
+            "Reading this data set draws random numbers, so it is another one each time: an exact "
+            "resume is not possible. Move the random part into the recipe's augmentation."
+        )
+    now = environment(engine)
+    run.write_json(ENVIRONMENT, {**before, "resumed": [*before.get("resumed", []), now]})
+    changed = differences(fingerprint(before), fingerprint(now))
+    if changed:
+        console.line(f"note: not bitwise the same run any more: {'; '.join(changed)}")
+
+
+def _introduce(run: Run, engine: Engine, built: Assembled, console: Console) -> None:
+    splits, plan, state = built.splits, built.task.plan, built.state
+    parameters = sum(p.numel() for p in state.model.parameters())
+    channels, height, width = splits.train.shape
+    console.line(f"run: {run.path}")
+    for note in splits.notes:
+        console.line(f"note: {note}")
+    console.line(
+        f"data: {len(splits.train):,} training, {len(splits.validation):,} validation, "
+        f"{len(splits.test):,} test images, {channels}x{height}x{width}, "
+        f"{len(splits.train.classes)} classes"
+    )
+    console.line(
+        f"model: {type(state.model).__name__}, {parameters:,} parameters; "
+        f"{plan.steps:,} steps in {plan.epoch(plan.steps)} epochs; repeatable: "
+        f"{level(engine, built)}"
+    )
+    if state.step:
+        console.line(f"resumed after step {state.step:,}")

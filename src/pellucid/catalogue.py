@@ -18,6 +18,9 @@ import tomli_w
 
 from pellucid.augment.pipeline import AugmentSpec
 from pellucid.data.digits import Digits
+from pellucid.data.folder import Folder
+from pellucid.data.known import Cifar10, Cifar100, FashionMnist, Mnist
+from pellucid.data.table import Csv
 from pellucid.engine import EngineSpec
 from pellucid.errors import BadRecipe, did_you_mean, nearest
 from pellucid.models.mlp import MLPSpec
@@ -35,7 +38,7 @@ FORMAT = 1
 
 Tree = dict[str, Any]
 
-Data = Digits
+Data = Digits | Mnist | FashionMnist | Cifar10 | Cifar100 | Folder | Csv
 Model = MnistCNNSpec | SimpleCNNSpec | MLPSpec | ResNetSpec
 Optimizer = SGD | Adam | AdamW
 Schedule = Constant | StepDecay | Cosine | PlateauSpec

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import msgspec
 import torch
@@ -85,7 +85,8 @@ class Engine:
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """Put `model` on the device, in place, and return it ready for training."""
-        return model.to(self.device, memory_format=LAYOUT)
+        model.to(self.device)
+        return cast(nn.Module, model.to(memory_format=LAYOUT))  # type: ignore[call-overload]
 
     def place(self, batch: Batch) -> Batch:
         """Return `batch` with its images, still uint8, and targets on the device."""

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import io
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from pellucid.assemble import Assembled
 from pellucid.engine import Engine
-from pellucid.errors import BadCheckpoint
 from pellucid.evaluate import predict
 from pellucid.figures.curves import curves
+from pellucid.inference import judged
 from pellucid.metrics.accuracy import measure, wilson
-from pellucid.recipe import Recipe
-from pellucid.runs.checkpoint import Checkpoint, read
 from pellucid.runs.disk import replace_file
 from pellucid.runs.folder import OPENINGS, SUMMARY, TIMING, Run
 from pellucid.runs.tables import metrics_table, prediction_table
@@ -21,12 +20,13 @@ from pellucid.sinks.console import Console, percent
 from pellucid.values import ImageSet, Metrics
 
 
-def finish(
-    run: Run, recipe: Recipe, engine: Engine, built: Assembled, tax: float, console: Console
-) -> None:
+def finish(run: Run, engine: Engine, built: Assembled, tax: float, console: Console) -> None:
     """Judge the best checkpoint on validation and, once, on test; write tables and curves."""
     write_curves(run, built)
-    best = judged(run, console)
+    found = judged(run)
+    for problem in found.problems:
+        console.line(f"warning: {problem}")
+    best = found.checkpoint
     built.state.load(best.tensors, best.facts)
     validation = judge(run, engine, built, built.splits.validation, "validation")
     if len(built.splits.test):
@@ -51,24 +51,7 @@ def finish(
         "tax": tax,
     }
     run.write_json(SUMMARY, summary)
-    _tell(run, summary, console)
-
-
-def judged(run: Run, console: Console) -> Checkpoint:
-    """Return the checkpoint that counts: the best by validation, or the newest that is good."""
-    newest, problems = run.checkpoints.latest()
-    for problem in problems:
-        console.line(f"warning: {problem}")
-    if newest is None:
-        raise BadCheckpoint(f"{run.path} holds no checkpoint that verifies.")
-    best = newest.facts["best"]["step"]
-    if best in (0, newest.step):
-        return newest
-    try:
-        return read(run.checkpoints.path(best))
-    except BadCheckpoint as error:
-        console.line(f"warning: {error} Taking the newest one, after step {newest.step}, instead.")
-        return newest
+    console.log(result_text(summary))
 
 
 def judge(run: Run, engine: Engine, built: Assembled, data: ImageSet, name: str) -> Metrics:
@@ -121,11 +104,14 @@ def seconds(run: Run) -> float:
     return round(total + last, 3)
 
 
-def _tell(run: Run, summary: dict[str, Any], console: Console) -> None:
-    best, test, validation = summary["best"], summary["test"], summary["validation"]
-    console.line(f"best: epoch {best['epoch']:g}, after step {best['step']:,}")
-    for name, scores in (("validation", validation), ("test", test)):
+def result_text(summary: dict[str, Any]) -> str:
+    """Return what a person wants to know of a finished run, a line each."""
+    best = summary["best"]
+    lines = [f"best: epoch {best['epoch']:g}, after step {best['step']:,}"]
+    for name in ("validation", "test"):
+        scores = summary[name]
         if scores:
-            console.line(f"{name} accuracy: {percent(scores['correct'], scores['n'])}")
-    console.line(f"{summary['seconds']:.0f} s of training; recording took {summary['tax']:.1%}")
-    console.line(f"curves: {run.path / 'figures/curves.png'}")
+            lines.append(f"{name} accuracy: {percent(scores['correct'], scores['n'])}")
+    run = Path(summary["run"])
+    time = f"{summary['seconds']:.0f} s of training; recording took {summary['tax']:.1%} of it"
+    return "\n".join([*lines, time, f"curves: {run / 'figures/curves.png'}", f"run: {run}"])

@@ -114,9 +114,9 @@ class Recipe:
         engine: device and precision.
         record: what is written down.
 
-    >>> from pellucid.recipes import good
+    >>> from pellucid import good
     >>> str(good("digits").with_(batch_size=64).length)
-    '6 epochs'
+    '10 epochs'
     """
 
     data: DataSource
@@ -138,3 +138,7 @@ class Recipe:
     def with_(self, **changes: Any) -> Recipe:
         """Return this recipe with some fields changed; a name that is no field is an error."""
         return replace(self, **changes)
+
+    def engine_on(self, device: str) -> EngineSpec:
+        """Return the engine of this recipe on another device."""
+        return msgspec.structs.replace(self.engine, device=device)

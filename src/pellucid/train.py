@@ -144,7 +144,7 @@ def _go(
                 console.close()
                 return run
         tax = recorder.tax
-    finish(run, recipe, engine, built, tax, console)
+    finish(run, engine, built, tax, console)
     console.close()
     return run
 

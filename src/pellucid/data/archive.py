@@ -36,7 +36,8 @@ def read_archive(path: Path) -> Iterator[tuple[str, bytes]]:
                     file = archive.extractfile(member) if member.isreg() else None
                     if file is not None and not member.name.rsplit("/", 1)[-1].startswith("."):
                         yield member.name.removeprefix("./"), file.read()
-                    archive.members = []  # or it keeps a record of each of 60,000 files
+                    # Or it keeps a record of each of 60,000 files.
+                    archive.members = []  # type: ignore[attr-defined]
             while unpacked.read(1 << 20):  # to its end, where gzip's own checksum stands
                 pass
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:

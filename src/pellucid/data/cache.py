@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import filelock
 import msgspec
@@ -30,7 +30,6 @@ from pellucid.values import Progress
 FORMAT = 1
 DAMAGED = "The decoded images in the cache were damaged; they were decoded again."
 CHANGED = "The files changed since they were last decoded; they were decoded again."
-CHUNK = 1 << 24
 
 Shape = tuple[int, int, int, int]
 
@@ -96,7 +95,7 @@ def decoded_images(
 
     Args:
         name: what a person calls the source.
-        key: names the source and the options that decide the pixels.
+        key: names the source, and the options that decide the pixels.
         stamp: changes when the source does.
         build: decodes the images.
         budget: bytes; larger sets are mapped from the file instead of read into memory.
@@ -166,13 +165,9 @@ def _pixels(path: Path, manifest: _Manifest, budget: float) -> Tensor | None:
         return torch.from_numpy(mapped) if sha256 == manifest.images_sha256 else None
     images = torch.empty(manifest.shape, dtype=torch.uint8)
     space = images.view(-1).numpy().data
-    hasher = hashlib.sha256()
-    with path.open("rb", buffering=0) as file:
-        done = 0
-        while count := file.readinto(space[done : done + CHUNK]):
-            hasher.update(space[done : done + count])
-            done += count
-    return images if hasher.hexdigest() == manifest.images_sha256 else None
+    with path.open("rb") as file:
+        file.readinto(space)
+    return images if hashlib.sha256(space).hexdigest() == manifest.images_sha256 else None
 
 
 def _write(folder: Path, stamp: str, build: Build) -> None:
@@ -195,14 +190,14 @@ def _write(folder: Path, stamp: str, build: Build) -> None:
                 return sink
 
             contents = build(open_sink)
-            file.flush()
-            os.fsync(file.fileno())
+            _sync(file)
         text = msgspec.json.encode(contents)
         _save(partial / "contents.json", text)
-        manifest = _Manifest(
-            FORMAT, stamp, shapes[0], hasher.hexdigest(), hashlib.sha256(text).hexdigest()
+        sums = hasher.hexdigest(), hashlib.sha256(text).hexdigest()
+        _save(
+            partial / "manifest.json",
+            msgspec.json.encode(_Manifest(FORMAT, stamp, shapes[0], *sums)),
         )
-        _save(partial / "manifest.json", msgspec.json.encode(manifest))
         shutil.rmtree(folder, ignore_errors=True)
         partial.replace(folder)
     finally:
@@ -212,8 +207,12 @@ def _write(folder: Path, stamp: str, build: Build) -> None:
 def _save(path: Path, content: bytes) -> None:
     with path.open("wb") as file:
         file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+        _sync(file)
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _without_cache(
@@ -247,8 +246,5 @@ def _without_cache(
         return sink
 
     contents = build(open_sink)
-    note = (
-        f"The cache folder {cache_folder()} cannot be written ({reason}): "
-        "the images are decoded at each start."
-    )
+    note = f"The cache folder {cache_folder()} cannot be written ({reason}), so nothing was kept."
     return Decoded(held[0], contents, (note,))

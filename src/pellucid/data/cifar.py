@@ -13,6 +13,7 @@ import torch
 from pellucid.data.archive import read_archive
 from pellucid.data.cifar_binary import read_batch, text
 from pellucid.data.classes import check_classes, ordered
+from pellucid.data.fetch import fetch
 from pellucid.data.files import ImageFiles, Source, load_files
 from pellucid.data.folder import Folder, folder_source
 from pellucid.data.listing import found, stamp
@@ -20,6 +21,7 @@ from pellucid.errors import BadData
 from pellucid.values import ImageSet, Loaded, Progress
 
 SIDE = 32
+MIRROR = "https://www.cs.toronto.edu/~kriz/"
 IN_ARCHIVE = re.compile(r"(?:[^/]+/)?(train|test)/([^/]+)/([^/]+)")
 JPEG_NOTE = (
     "These {name} images were compressed as JPEG: figures on them are not comparable with "
@@ -27,19 +29,22 @@ JPEG_NOTE = (
 )
 
 
-class Binary(NamedTuple):
-    """One of the two original, binary forms.
+class CifarSet(NamedTuple):
+    """CIFAR-10 or CIFAR-100.
 
     Args:
+        name: what a person calls it.
         folder: the folder that the archive holds.
-        archive: the archive.
+        archive: the original, binary form.
         train: files with training images.
         test: files with test images.
         meta: file with the names of the classes.
         labels: key of the labels.
         names: key of the names.
+        sha256: of the archive.
     """
 
+    name: str
     folder: str
     archive: str
     train: tuple[str, ...]
@@ -47,14 +52,40 @@ class Binary(NamedTuple):
     meta: str
     labels: str
     names: str
+    sha256: str
 
     @property
-    def files(self) -> tuple[str, ...]:
-        """All files that are needed."""
-        return (*self.train, *self.test, self.meta)
+    def layouts(self) -> str:
+        """The layouts that `find` knows, for a person."""
+        return (
+            f"{self.folder}/, {self.archive}, {self.name}/ or {self.name}-jpg/ with "
+            f"train/<class>/* and test/<class>/*, {self.name}-jpg.tar.gz with the same"
+        )
+
+    def find(self, root: Path, progress: Progress) -> Loaded | str:
+        """Return the set below `root`, or what is missing there.
+
+        Raises:
+            BadData: if the files are there but damaged.
+        """
+        binary = _find_binary(root, self, progress)
+        if not isinstance(binary, str):
+            return binary
+        pictures = _find_pictures(root, self.name, progress)
+        return f"{binary}, {pictures}" if isinstance(pictures, str) else pictures
+
+    def download(self, root: Path, progress: Progress) -> None:
+        """Bring the original archive below `root`.
+
+        Raises:
+            DataNotFound: if it does not come.
+        """
+        urls = [MIRROR + self.archive]
+        fetch(self.archive, urls, self.sha256, root / self.archive, progress)
 
 
-CIFAR10 = Binary(
+CIFAR10 = CifarSet(
+    "cifar10",
     "cifar-10-batches-py",
     "cifar-10-python.tar.gz",
     tuple(f"data_batch_{number}" for number in range(1, 6)),
@@ -62,8 +93,10 @@ CIFAR10 = Binary(
     "batches.meta",
     "labels",
     "label_names",
+    "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
 )
-CIFAR100 = Binary(
+CIFAR100 = CifarSet(
+    "cifar100",
     "cifar-100-python",
     "cifar-100-python.tar.gz",
     ("train",),
@@ -71,51 +104,43 @@ CIFAR100 = Binary(
     "meta",
     "fine_labels",
     "fine_label_names",
+    "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
 )
 
 
-def find_binary(root: Path, name: str, form: Binary, progress: Progress) -> Loaded | str:
-    """Return the original images below `root`, or what is missing.
-
-    Raises:
-        BadData: if they are there but damaged.
-    """
+def _find_binary(root: Path, form: CifarSet, progress: Progress) -> Loaded | str:
     folder, archive = root / form.folder, root / form.archive
+    files = (*form.train, *form.test, form.meta)
     if folder.is_dir():
-        missing = [file for file in form.files if not (folder / file).is_file()]
-        if missing:
+        if missing := [file for file in files if not (folder / file).is_file()]:
             return f"{form.folder}/ lacks {', '.join(missing)}"
-        contents = {file: (folder / file).read_bytes() for file in form.files}
+        contents = {file: (folder / file).read_bytes() for file in files}
     elif archive.is_file():
         progress(f"unpacking {form.archive} in memory", 0, 1)
-        contents = {
-            Path(member).name: content
-            for member, content in read_archive(archive)
-            if Path(member).name in form.files
-        }
-        if missing := [file for file in form.files if file not in contents]:
+        members = ((Path(name).name, content) for name, content in read_archive(archive))
+        contents = {name: content for name, content in members if name in files}
+        if missing := [file for file in files if file not in contents]:
             raise BadData(f"{archive} lacks {', '.join(missing)}.")
         folder = archive
     else:
         return f"no {form.folder}/, no {form.archive}"
     meta = read_batch(contents[form.meta], f"{folder}/{form.meta}")
     classes = tuple(text(label) for label in meta.get(form.names, ()))
-    parts = []
-    for part, files in (("train", form.train), ("test", form.test)):
-        batches = [_batch(contents.pop(file), f"{folder}/{file}", form, classes) for file in files]
-        pixels = np.concatenate([batch.pixels for batch in batches])  # (M, 3, 32, 32), a copy
+    sets = []
+    for part, names in (("train", form.train), ("test", form.test)):
+        batches = [_batch(contents.pop(file), f"{folder}/{file}", form, classes) for file in names]
         labels = [label for batch in batches for label in batch.labels]
-        names = tuple(file for batch in batches for file in batch.files)
-        parts.append(
+        shown = tuple(file for batch in batches for file in batch.files)
+        sets.append(
             ImageSet.of(
-                torch.from_numpy(pixels),
+                torch.from_numpy(np.concatenate([batch.pixels for batch in batches])),
                 torch.tensor(labels, dtype=torch.int64),
                 classes,
-                f"{name}/{part}",
-                names if len(names) == len(labels) else (),
+                f"{form.name}/{part}",
+                shown if len(shown) == len(labels) else (),
             )
         )
-    return Loaded(parts[0], test=parts[1])
+    return Loaded(sets[0], test=sets[1])
 
 
 class _Batch(NamedTuple):
@@ -124,7 +149,7 @@ class _Batch(NamedTuple):
     files: list[str]
 
 
-def _batch(content: bytes, where: str, form: Binary, classes: tuple[str, ...]) -> _Batch:
+def _batch(content: bytes, where: str, form: CifarSet, classes: tuple[str, ...]) -> _Batch:
     batch = read_batch(content, where)
     pixels, labels = batch.get("data"), batch.get(form.labels)
     if not isinstance(pixels, np.ndarray) or pixels.shape[1:] != (3 * SIDE * SIDE,):
@@ -137,15 +162,7 @@ def _batch(content: bytes, where: str, form: Binary, classes: tuple[str, ...]) -
     return _Batch(pixels.reshape(-1, 3, SIDE, SIDE), labels, files)
 
 
-def find_pictures(root: Path, name: str, progress: Progress) -> Loaded | str:
-    """Return the images below `root` that lie as files by class, or what is missing.
-
-    `<name>/` or `<name>-jpg/` with `train/<class>/*` and `test/<class>/*`, or the archive
-    `<name>-jpg.tar.gz` of the same.
-
-    Raises:
-        BadData: if they are there but damaged.
-    """
+def _find_pictures(root: Path, name: str, progress: Progress) -> Loaded | str:
     for folder in (root / name, root / f"{name}-jpg"):
         if (folder / "train").is_dir() and (folder / "test").is_dir():
             source = folder_source(Folder(str(folder), size=SIDE), name, 3, progress)

@@ -89,9 +89,9 @@ def decode(data: bytes, channels: int, size: int | None) -> NDArray[np.uint8]:
         stored.load()
     except Exception as error:  # what a plugin raises on damaged bytes is not documented
         raise NotAnImage(_reason(error)) from None
-    flat = _flatten(stored, "L" if channels == 1 else "RGB")
+    flat = flatten(stored, "L" if channels == 1 else "RGB")
     upright = _turn(flat, stored)
-    fitted = upright if size is None else _fit(upright, size)
+    fitted = upright if size is None else fit(upright, size)
     pixels = np.asarray(fitted, np.uint8)  # (H, W) or (H, W, 3)
     if channels == 1:
         return pixels[None].copy()
@@ -135,7 +135,7 @@ def _reason(error: Exception) -> str:
     return f"damaged ({text or type(error).__name__})"
 
 
-def _flatten(image: Image.Image, mode: str) -> Image.Image:
+def flatten(image: Image.Image, mode: str) -> Image.Image:
     """Return `image` as 8-bit `mode` without transparency."""
     from PIL import Image
 
@@ -172,10 +172,13 @@ def _turn(image: Image.Image, stored: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _fit(image: Image.Image, size: int) -> Image.Image:
+def fit(image: Image.Image, size: int) -> Image.Image:
+    """Return the largest centred square of `image` as `size` x `size`, see `decode`."""
     from PIL.Image import Resampling
 
     width, height = image.size
+    if width == height == size:
+        return image
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
     # Cut before resizing: a strip of 1 x 60,000 must not become one of 64 x 3,840,000.

@@ -3,61 +3,66 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
-import torch
 
+from pellucid.data import cifar, mnist
 from pellucid.data.cache import cache_folder
-from pellucid.data.cifar import CIFAR10, CIFAR100, Binary, find_binary, find_pictures
-from pellucid.data.fetch import fetch
 from pellucid.data.folder import Share
-from pellucid.data.idx import read_idx
-from pellucid.errors import BadData, DataNotFound
-from pellucid.values import ImageSet, Loaded, Progress, no_progress
+from pellucid.errors import DataNotFound
+from pellucid.values import Loaded, Progress, no_progress
 
-Find = Callable[[Path], Loaded | str]
-"""Returns the set below a folder, or what is missing there."""
 
-IDX_FILES = (
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
-)
-IDX_LAYOUT = "{} with " + ", ".join(IDX_FILES) + ", plain or with .gz"
-DIGITS = tuple("0123456789")
-CLOTHES = (
-    *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
-    *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
-)
+class Known(Protocol):
+    """What is known of a set: its layouts, and where it can be had."""
 
-MNIST_MIRRORS = (
-    "https://ossci-datasets.s3.amazonaws.com/mnist/",
-    "https://storage.googleapis.com/cvdf-datasets/mnist/",
-)
-FASHION_MIRRORS = (
-    "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
-    "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
-)
-CIFAR_MIRRORS = ("https://www.cs.toronto.edu/~kriz/",)
+    @property
+    def layouts(self) -> str:
+        """The layouts that `find` knows, for a person."""
 
-# Of the unpacked files, in the order of IDX_FILES: mirrors pack them differently.
-MNIST_SHA256 = (
-    "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-    "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-    "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-    "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-)
-FASHION_SHA256 = (
-    "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-    "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-    "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-    "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
-)
-CIFAR10_SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
-CIFAR100_SHA256 = "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7"
+    def find(self, root: Path, progress: Progress) -> Loaded | str:
+        """Return the set below `root`, or what is missing there."""
+
+    def download(self, root: Path, progress: Progress) -> None:
+        """Bring the set below `root`, in a layout that `find` knows, or raise DataNotFound."""
+
+
+def locate(name: str, root: str, known: Known, progress: Progress) -> Loaded:
+    """Return the set `known`: from `root` if given, else PELLUCID_DATA, the cache, the network.
+
+    Raises:
+        DataNotFound: saying where was looked, what the network said, and the ways out.
+        BadData: if files are there but damaged. Other places are then not tried: a set that
+            silently comes from elsewhere would surprise more.
+    """
+    downloads = cache_folder() / "data"
+    shared = os.environ.get("PELLUCID_DATA")
+    places = [root] if root else [shared, str(downloads)] if shared else [str(downloads)]
+    looked = ""
+    for place in places:
+        found = known.find(Path(place).expanduser(), progress)
+        if isinstance(found, Loaded):
+            return found
+        looked += f"\n  {place}: {found}"
+    layouts = f"one of these layouts: {known.layouts}"
+    if root:
+        raise DataNotFound(f"There is no {name} in --data.root:{looked}\nIt may lie in {layouts}.")
+    try:
+        known.download(downloads, progress)
+    except DataNotFound as error:
+        raise DataNotFound(
+            f"{name} was not found, and could not be downloaded. Looked in:{looked}\n{error}\n"
+            f"Ways out:\n"
+            f"  1. name a folder by --data.root or PELLUCID_DATA that has it in {layouts}\n"
+            f"  2. connect to the network, or put the files into {downloads} by hand, likewise\n"
+            f"  3. pellucid train digits: these images come with pellucid"
+        ) from None
+    found = known.find(downloads, progress)
+    if isinstance(found, str):
+        raise DataNotFound(f"{name} was downloaded to {downloads}, and is not there: {found}.")
+    return found
 
 
 class Mnist(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="mnist", tag_field="name"):
@@ -86,9 +91,7 @@ class Mnist(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="mnist"
             DataNotFound: saying where was looked and what to do.
             BadData: if files are there but damaged.
         """
-        return _idx_set(
-            "mnist", "MNIST", self.root, DIGITS, MNIST_MIRRORS, MNIST_SHA256, progress
-        )
+        return locate("mnist", self.root, mnist.MNIST, progress)
 
 
 class FashionMnist(
@@ -119,15 +122,7 @@ class FashionMnist(
             DataNotFound: saying where was looked and what to do.
             BadData: if files are there but damaged.
         """
-        return _idx_set(
-            "fashion-mnist",
-            "FashionMNIST",
-            self.root,
-            CLOTHES,
-            FASHION_MIRRORS,
-            FASHION_SHA256,
-            progress,
-        )
+        return locate("fashion-mnist", self.root, mnist.FASHION, progress)
 
 
 class Cifar10(
@@ -159,7 +154,7 @@ class Cifar10(
             DataNotFound: saying where was looked and what to do.
             BadData: if files are there but damaged.
         """
-        return _cifar_set("cifar10", self.root, CIFAR10, CIFAR10_SHA256, progress)
+        return locate("cifar10", self.root, cifar.CIFAR10, progress)
 
 
 class Cifar100(
@@ -190,4 +185,4 @@ class Cifar100(
             DataNotFound: saying where was looked and what to do.
             BadData: if files are there but damaged.
         """
-        return _cifar_set("cifar100", self.root, CIFAR100, CIFAR100_SHA256, progress)
+        return locate("cifar100", self.root, cifar.CIFAR100, progress)

@@ -97,7 +97,7 @@ def _check(splits: Splits) -> None:
     if len(splits.train.classes) < 2 or missing:
         raise BadData(
             f"each of at least two classes needs images in the training part. Classes: "
-            f"{', '.join(splits.train.classes)}; without images there: {', '.join(missing) or '-'}. "
-            "Add images, or give the validation and test parts a smaller share "
-            "(--data.validation, --data.test)."
+            f"{', '.join(splits.train.classes)}; without images there: "
+            f"{', '.join(missing) or '-'}. Add images, or give the validation and test parts "
+            "a smaller share (--data.validation, --data.test)."
         )

@@ -84,7 +84,7 @@ def _read(table: Path) -> Iterator[_Line]:
     try:
         # utf-8-sig: spreadsheets put a mark in front, which would become part of "path".
         with table.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
+            reader = csv.reader(file, strict=True, skipinitialspace=True)
             header = [name.strip() for name in next(reader, [])]
             _check_header(table, header)
             for cells in reader:

@@ -66,15 +66,19 @@ class Console:
 
     def line(self, text: str = "") -> None:
         """Write one line."""
-        if self._log:
-            self._log.write(text + "\n")
-            self._log.flush()
+        self.log(text)
         if self.stream is None:
             return
         if self._bars:
             self._bars.console.print(text, highlight=False, markup=False, soft_wrap=True)
         else:
             print(text, file=self.stream, flush=True)
+
+    def log(self, text: str) -> None:
+        """Write one line to the log only."""
+        if self._log:
+            self._log.write(text + "\n")
+            self._log.flush()
 
     def progress(self, what: str, done: int, total: int) -> None:
         """Show how far something long has come. Without a terminal only its end is a line."""

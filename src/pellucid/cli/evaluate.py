@@ -1,0 +1,42 @@
+"""`pellucid evaluate`."""
+
+from __future__ import annotations
+
+import json as json_text
+import sys
+
+
+def evaluate(
+    run: str, /, *, on: str = "validation", device: str = "auto", json: bool = False
+) -> int:
+    """Judge the best model of a run on one of its parts, or on other data.
+
+    Judging on test opens that part once more; each opening is a row in the run's openings.jsonl.
+
+    Parameters
+    ----------
+    run
+        A path, a run's name, or latest.
+    on
+        validation, test, train, or other data: a known name, an image folder, a CSV file. Of
+        other data all parts are judged together.
+    device
+        auto, cpu, cuda, mps.
+    json
+        Print one JSON object on standard output.
+    """
+    from pellucid.cli.judge import judge_run
+    from pellucid.sinks.console import Console, percent
+
+    console = Console(sys.stderr)
+    result = judge_run(run, on, device, console)
+    console.close()
+    if json:
+        print(json_text.dumps(result, ensure_ascii=False))
+        return 0
+    print(f"{result['on']} accuracy: {percent(result['correct'], result['n'])}")
+    print(f"{result['on']} loss: {result['loss']:.4f}")
+    print(f"checkpoint: after step {result['checkpoint']:,} of {result['run']}")
+    if result["openings"]:
+        print(f"test images opened {result['openings']} times in this run")
+    return 0

@@ -1,0 +1,113 @@
+"""The entry point: what is fast is answered at once, the rest goes to the command's own file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cyclopts import App
+
+HELP = Path(__file__).parent / "help.txt"
+
+COMMANDS = (
+    ("train", "pellucid.cli.train:train"),
+    ("resume", "pellucid.cli.train:resume"),
+    ("evaluate", "pellucid.cli.evaluate:evaluate"),
+    ("predict", "pellucid.cli.predict:predict"),
+    ("runs", "pellucid.cli.runs:app"),
+    ("recipes", "pellucid.cli.recipes:app"),
+    ("models", "pellucid.cli.models:app"),
+    ("data", "pellucid.cli.data:app"),
+    ("show", "pellucid.cli.show:app"),
+)
+"""All commands. The set is closed and held by a test."""
+
+
+def build() -> App:
+    """Return the command-line application; its commands are imported when they are called."""
+    from cyclopts import App, Parameter
+
+    app = App(
+        name="pellucid",
+        help="A glass-box workbench for training image classifiers in PyTorch.",
+        help_format="plaintext",
+        version=version,
+        default_parameter=Parameter(negative=()),  # no `--no-json` beside each flag
+    )
+    for name, place in COMMANDS:
+        app.command(place, name=name)
+    return app
+
+
+def render_help() -> str:
+    """Return the root help page, 80 columns wide, as it is kept in `help.txt`."""
+    from io import StringIO
+
+    from rich.console import Console
+
+    page = StringIO()
+    build().help_print([], console=Console(file=page, width=80, no_color=True))
+    return "\n".join(line.rstrip() for line in page.getvalue().splitlines()) + "\n"
+
+
+def version() -> str:
+    """Return the version of the installed package."""
+    from importlib.metadata import version
+
+    return version("pellucid")
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 good, 1 failed, 2 bad input, 130 stopped by the user."""
+    words = list(sys.argv[1:] if words is None else words)
+    if not words or words in (["--help"], ["-h"]):
+        print(HELP.read_text(encoding="utf-8"), end="")
+        sys.exit(0)
+    if words == ["--version"]:
+        print(version())
+        sys.exit(0)
+    sys.exit(run(words))
+
+
+def run(words: Sequence[str]) -> int:
+    """Run the command in `words` and return its exit code; a user's mistake is one message."""
+    from cyclopts import CycloptsError
+
+    from pellucid.cli.settings import take_settings
+    from pellucid.errors import PellucidError
+
+    settings, rest = take_settings(words)
+    try:
+        command, bound, ignored = build().parse_args(
+            rest, print_error=True, exit_on_error=False, help_on_error=False
+        )
+    except CycloptsError:
+        return 2
+    if settings and "settings" not in ignored:
+        print(f"error: {words[0]} takes no settings such as {_first(settings)}.", file=sys.stderr)
+        return 2
+    if "settings" in ignored:
+        bound.arguments["settings"] = settings
+    try:
+        return command(*bound.args, **bound.kwargs) or 0
+    except PellucidError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        sys.stderr.close()
+        return 0
+    except OSError as error:
+        place = f" ({error.filename})" if error.filename else ""
+        print(f"error: {error.strerror or error}{place}", file=sys.stderr)
+        return 1
+
+
+def _first(settings: dict[str, object]) -> str:
+    key, value = next(iter(settings.items()))
+    return f"--{key}.{next(iter(value))}" if isinstance(value, dict) else f"--{key}"

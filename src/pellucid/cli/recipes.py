@@ -1,0 +1,64 @@
+"""`pellucid recipes`."""
+
+from __future__ import annotations
+
+import json as json_text
+
+from cyclopts import App, Parameter
+
+app = App(
+    name="recipes",
+    help="List and show the named recipes.",
+    help_format="plaintext",
+    default_parameter=Parameter(negative=()),
+)
+
+
+@app.command(name="list")
+def list_recipes(*, json: bool = False) -> int:
+    """List the named recipes, for each data that has one.
+
+    Parameters
+    ----------
+    json
+        Print one JSON object on standard output.
+    """
+    from pellucid.catalogue import names, to_tree
+    from pellucid.cli.tables import print_table
+    from pellucid.recipes.named import NAMES, named
+
+    trees = {(name, data): to_tree(named(name, data)) for data in names("data") for name in NAMES}
+    if json:
+        content = [{"recipe": name, "data": data} for name, data in trees]
+        print(json_text.dumps({"recipes": content}))
+        return 0
+    rows = [
+        (data, name, tree["model"]["name"], tree["optimizer"]["name"], tree["length"])
+        for (name, data), tree in trees.items()
+    ]
+    print_table(("data", "recipe", "model", "optimizer", "length"), rows)
+    print("\nTrain with one: pellucid train DATA --recipe RECIPE")
+    return 0
+
+
+@app.command
+def show(recipe: str = "good", data: str | None = None, /, *, json: bool = False) -> int:
+    """Print a recipe as the file that --recipe reads: all settings with their values.
+
+    Parameters
+    ----------
+    recipe
+        good, notes, or a file: FILE.toml.
+    data
+        A known name, an image folder or a CSV file; digits if left out.
+    json
+        Print one JSON object on standard output.
+    """
+    from pellucid.catalogue import to_toml, to_tree
+    from pellucid.cli.resolve import Options, resolve
+
+    tree = to_tree(resolve(data, Options(recipe)))
+    print(
+        json_text.dumps(tree, default=str) if json else to_toml(tree), end="" if not json else "\n"
+    )
+    return 0

@@ -1,0 +1,50 @@
+"""What `pellucid runs show` tells of a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pellucid.finish import result_text
+from pellucid.runs.folder import METRICS, OPENINGS, Run
+from pellucid.runs.snapshots import snapshots
+from pellucid.sinks.console import percent
+
+
+def run_facts(run: Run) -> dict[str, Any]:
+    """Return the results, the checkpoints and the growth of `run`, for JSON."""
+    rows = [row for row in run.rows(METRICS) if row["kind"] == "evaluation"]
+    epochs = {row["step"]: row["epoch"] for row in rows}
+    summary = run.summary()
+    best = summary["best"]["step"] if summary else None
+    return {
+        "run": str(run.path),
+        "summary": summary,
+        "checkpoints": [
+            {"step": step, "epoch": epochs.get(step), "best": step == best}
+            for step in run.checkpoints.steps()
+        ],
+        "snapshots": list(snapshots(run.path)),
+        "growth": [rows[i] for i in sorted({0, len(rows) // 2, len(rows) - 1})] if rows else [],
+        "openings": run.rows(OPENINGS),
+    }
+
+
+def run_page(facts: dict[str, Any]) -> str:
+    """Return `facts` as lines for a person."""
+    summary = facts["summary"]
+    unfinished = f"run: {facts['run']}\nnot finished; go on: pellucid resume {facts['run']}"
+    lines = [result_text(summary) if summary else unfinished]
+    lines.append("growth (first, middle, last evaluation):")
+    for row in facts["growth"]:
+        for part in ("train", "validation"):
+            scores = row[part]
+            if scores:
+                share = percent(scores["accuracy"] * scores["n"], scores["n"])
+                lines.append(f"  epoch {row['epoch']:>3}  {part:<10} {share}")
+    lines.append("checkpoints:")
+    for saved in facts["checkpoints"]:
+        epoch = f"epoch {saved['epoch']}" if saved["epoch"] else "within an epoch"
+        lines.append(f"  step {saved['step']:,}, {epoch}{', best' if saved['best'] else ''}")
+    lines.append(f"snapshots of the weights: {len(facts['snapshots'])}")
+    lines.append(f"test images opened: {len(facts['openings'])} times")
+    return "\n".join(lines)

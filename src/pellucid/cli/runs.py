@@ -1,0 +1,93 @@
+"""`pellucid runs`."""
+
+from __future__ import annotations
+
+import json as json_text
+import shutil
+from pathlib import Path
+from typing import Any
+
+from cyclopts import App, Parameter
+
+app = App(
+    name="runs",
+    help="List, show and remove runs.",
+    help_format="plaintext",
+    default_parameter=Parameter(negative=()),
+)
+
+
+@app.command(name="list")
+def list_runs(*, out: Path = Path("runs"), json: bool = False) -> int:
+    """List the runs in a folder, oldest first.
+
+    Parameters
+    ----------
+    out
+        The folder that collects runs.
+    json
+        Print one JSON object on standard output.
+    """
+    from pellucid.cli.tables import print_table
+    from pellucid.runs.listing import all_runs
+
+    found = [(run, run.summary()) for run in all_runs(out)]
+    if json:
+        print(json_text.dumps({"runs": [{"run": str(r.path), "summary": s} for r, s in found]}))
+    elif not found:
+        print(f"There is no run in {out} yet. Start one: pellucid train")
+    else:
+        head = ("run", "test accuracy", "n", "steps", "seconds")
+        print_table(head, [_row(run.name, summary) for run, summary in found])
+    return 0
+
+
+@app.command
+def show(run: str, /, *, json: bool = False) -> int:
+    """Show a run: its results, its checkpoints with their epochs, how it grew.
+
+    Parameters
+    ----------
+    run
+        A path, a run's name, or latest.
+    json
+        Print one JSON object on standard output.
+    """
+    from pellucid.cli.run_page import run_facts, run_page
+    from pellucid.runs.listing import find
+
+    facts = run_facts(find(run))
+    print(json_text.dumps(facts, ensure_ascii=False) if json else run_page(facts))
+    return 0
+
+
+@app.command
+def rm(run: str, /, *, yes: bool = False) -> int:
+    """Remove a run folder for good.
+
+    Parameters
+    ----------
+    run
+        A path, a run's name, or latest.
+    yes
+        Remove it; without this, only say what would be removed.
+    """
+    from pellucid.runs.listing import find
+
+    found = find(run)
+    if not yes:
+        print(f"{found.path} would be removed for good. Say so: pellucid runs rm {run} --yes")
+        return 2
+    with found.locked():
+        shutil.rmtree(found.path)
+    print(f"removed {found.path}")
+    return 0
+
+
+def _row(name: str, summary: dict[str, Any] | None) -> tuple[str, ...]:
+    if summary is None:
+        return (name, "not finished", "-", "-", "-")
+    test = summary["test"]
+    accuracy = f"{100 * test['accuracy']:.2f} %" if test else "-"
+    n = f"{test['n']:,}" if test else "-"
+    return (name, accuracy, n, f"{summary['steps']:,}", f"{summary['seconds']:.0f}")

@@ -116,7 +116,7 @@ def to_tree(recipe: Recipe) -> Tree:
         value = getattr(recipe, field.name)
         known = field.name not in SECTIONS or isinstance(value, _types(field.name))
         tree[field.name] = (
-            msgspec.to_builtins(value, enc_hook=str)
+            _lists(msgspec.to_builtins(value, enc_hook=str))
             if known
             else {"python": f"{type(value).__module__}.{type(value).__qualname__}"}
         )
@@ -214,6 +214,13 @@ def read_toml(path: Path) -> Tree:
         raise BadRecipe(f"{path} is a folder; a recipe is a TOML file.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadRecipe(f"{path} is not a TOML file: {error}.") from None
+
+
+def _lists(value: Any) -> Any:
+    """Return `value` with lists for tuples, as TOML and JSON bring them back."""
+    if isinstance(value, dict):
+        return {key: _lists(item) for key, item in value.items()}
+    return [_lists(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _types(section: str) -> tuple[type, ...]:

@@ -84,7 +84,13 @@ class Engine:
         return f"{self.device} ({threads} thread{'s' * (threads != 1)})"
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """Put `model` on the device, in place, and return it ready for training."""
+        """Put `model` on the device, in place, and return it ready for training.
+
+        Raises:
+            BadRecipe: if it holds a layer that this machine's kernels do not compute safely.
+        """
+        if self.device.type == "cpu":
+            _refuse_unsafe(model)
         model.to(self.device)
         return cast(nn.Module, model.to(memory_format=LAYOUT))  # type: ignore[call-overload]
 
@@ -123,6 +129,28 @@ class Engine:
     def step(self, optimizer: torch.optim.Optimizer) -> None:
         """Take one step."""
         optimizer.step()
+
+
+def _refuse_unsafe(model: nn.Module) -> None:
+    """Raise for a layer whose backward kernel writes past its memory on a CPU.
+
+    In channels-last layout the weight gradient of a 1x1 convolution with a stride, of fewer
+    input channels than a vector holds (16 with AVX-512), corrupts the heap: uxlfoundation/oneDNN
+    issue 6035, seen here with torch 2.13. A crash would be the lucky outcome.
+    """
+    for name, layer in model.named_modules():
+        if (
+            isinstance(layer, nn.Conv2d)
+            and layer.kernel_size == (1, 1)
+            and max(layer.stride) > 1
+            and layer.in_channels // layer.groups < 16
+        ):
+            raise BadRecipe(
+                f"The layer {name} of the model is a 1x1 convolution with stride {layer.stride} "
+                f"and {layer.in_channels // layer.groups} input channels; with fewer than 16 its "
+                "gradient corrupts memory on this kind of CPU (oneDNN issue 6035). Put an "
+                "AvgPool2d before it and give it stride 1, or train on a GPU."
+            )
 
 
 def choose_device(name: str) -> torch.device:

@@ -15,5 +15,5 @@ from pellucid.recipes.named import good as good
 from pellucid.recipes.named import notes as notes
 from pellucid.runs.folder import Run as Run
 from pellucid.sinks.console import Console as Console
-from pellucid.train import resume as resume
-from pellucid.train import train as train
+from pellucid.training import resume as resume
+from pellucid.training import train as train

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,20 +11,27 @@ import pytest
 from PIL import Image
 
 
+@pytest.fixture
+def patched() -> Iterator[pytest.MonkeyPatch]:
+    """As `monkeypatch`, but undone before the check of all tests looks for what leaked."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cache(tmp_path: Path, patched: pytest.MonkeyPatch) -> Path:
     """The cache folder of this test; the network is off."""
     folder = tmp_path / "cache"
-    monkeypatch.setenv("PELLUCID_CACHE", str(folder))
-    monkeypatch.setenv("PELLUCID_OFFLINE", "1")
-    monkeypatch.setenv("no_proxy", "*")
+    patched.setenv("PELLUCID_CACHE", str(folder))
+    patched.setenv("PELLUCID_OFFLINE", "1")
+    patched.setenv("no_proxy", "*")
     return folder
 
 
 @pytest.fixture
-def no_data(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_data(patched: pytest.MonkeyPatch) -> None:
     """No PELLUCID_DATA."""
-    monkeypatch.delenv("PELLUCID_DATA", raising=False)
+    patched.delenv("PELLUCID_DATA", raising=False)
 
 
 @pytest.fixture

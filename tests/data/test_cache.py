@@ -23,7 +23,7 @@ def root(tmp_path, plant) -> Path:
 
 
 @pytest.fixture
-def decodings(monkeypatch) -> list[int]:
+def decodings(patched) -> list[int]:
     """Grows by one with each decoded image."""
     seen: list[int] = []
     true = files_module.decode
@@ -32,7 +32,7 @@ def decodings(monkeypatch) -> list[int]:
         seen.append(1)
         return true(data, channels, size)
 
-    monkeypatch.setattr(files_module, "decode", counted)
+    patched.setattr(files_module, "decode", counted)
     return seen
 
 
@@ -40,13 +40,13 @@ def folders() -> list[Path]:
     return [path for path in (cache_folder() / "decoded").iterdir() if path.is_dir()]
 
 
-def test_where_the_cache_is(monkeypatch, tmp_path):
+def test_where_the_cache_is(patched, tmp_path):
     assert cache_folder() == tmp_path / "cache"
-    monkeypatch.delenv("PELLUCID_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    patched.delenv("PELLUCID_CACHE")
+    patched.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert cache_folder() == tmp_path / "xdg" / "pellucid"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    patched.delenv("XDG_CACHE_HOME")
+    patched.setenv("HOME", str(tmp_path / "home"))
     assert cache_folder() == tmp_path / "home" / ".cache" / "pellucid"
 
 
@@ -150,14 +150,14 @@ def test_large_sets_are_mapped_and_never_written_to(root):
         assert str(stored) in maps.read()
 
 
-def test_an_interrupted_decoding_leaves_nothing_that_counts(root, monkeypatch, decodings):
+def test_an_interrupted_decoding_leaves_nothing_that_counts(root, patched, decodings):
     class Stop(BaseException):
         pass
 
     def stop(data, channels, size):
         raise Stop
 
-    with monkeypatch.context() as patch:
+    with patched.context() as patch:
         patch.setattr(files_module, "decode", stop)
         with pytest.raises(Stop):
             Folder(str(root)).load()
@@ -178,7 +178,7 @@ def test_leftovers_of_a_killed_process_are_swept(root):
     assert folders() == [folder]
 
 
-def test_a_cache_that_cannot_be_written(root, cache, monkeypatch):
+def test_a_cache_that_cannot_be_written(root, cache, patched):
     expected = Folder(str(root)).load().train.images
     cache.rename(cache.with_name("aside"))
     cache.write_text("a file where the folder should be")

@@ -250,11 +250,11 @@ def test_cifar10_from_a_folder(tmp_path, name):
     assert (source.validation, source.test) == (0.1, 0.0)
 
 
-def test_cifar10_from_the_archive_without_unpacking(tmp_path, monkeypatch):
+def test_cifar10_from_the_archive_without_unpacking(tmp_path, patched):
     (tmp_path / "d").mkdir()
     archive = tmp_path / "d" / "cifar-10-python.tar.gz"
     pack(write_cifar10(tmp_path / "x" / "cifar-10-batches-py"), archive)
-    monkeypatch.setenv("PELLUCID_DATA", str(tmp_path / "d"))
+    patched.setenv("PELLUCID_DATA", str(tmp_path / "d"))
     check_cifar10(Cifar10().load())
     assert [path.name for path in (tmp_path / "d").iterdir()] == [archive.name]
 

@@ -47,9 +47,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def server(monkeypatch):
-    monkeypatch.delenv("PELLUCID_OFFLINE")
+def server(patched):
+    patched.delenv("PELLUCID_OFFLINE")
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = False  # so that leaving waits for each answer
         server.asked = []
         server.url = f"http://127.0.0.1:{server.server_port}"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -113,25 +114,25 @@ def test_the_digest_may_be_of_the_unpacked_content(server, target):
         fetch("it", [f"{server.url}/good"], DIGEST, target, gzipped=True)
 
 
-def test_silence_ends_in_an_error(server, target, monkeypatch):
-    monkeypatch.setattr(module, "TIMEOUT_SECONDS", 0.1)
+def test_silence_ends_in_an_error(server, target, patched):
+    patched.setattr(module, "TIMEOUT_SECONDS", 0.1)
     with pytest.raises(DataNotFound, match="timed out"):
         fetch("it", [f"{server.url}/slow"], DIGEST, target)
 
 
-def test_what_never_ends_is_cut_off(server, target, monkeypatch):
-    monkeypatch.setattr(module, "MAX_BYTES", 1000)
+def test_what_never_ends_is_cut_off(server, target, patched):
+    patched.setattr(module, "MAX_BYTES", 1000)
     with pytest.raises(DataNotFound, match="sends more than 1,000 bytes"):
         fetch("it", [f"{server.url}/good"], DIGEST, target)
     assert left(target) == []
 
 
-def test_offline_asks_nobody(server, target, monkeypatch):
-    monkeypatch.setenv("PELLUCID_OFFLINE", "1")
+def test_offline_asks_nobody(server, target, patched):
+    patched.setenv("PELLUCID_OFFLINE", "1")
     with pytest.raises(DataNotFound, match="it was not downloaded: PELLUCID_OFFLINE is set"):
         fetch("it", [f"{server.url}/good"], DIGEST, target)
     assert server.asked == []
-    monkeypatch.setenv("PELLUCID_OFFLINE", "0")
+    patched.setenv("PELLUCID_OFFLINE", "0")
     fetch("it", [f"{server.url}/good"], DIGEST, target)
 
 

@@ -172,6 +172,14 @@ def test_a_class_that_is_empty_once_files_are_skipped(tmp_path, plant):
         Folder(str(root), skip_unreadable=True).load()
 
 
+def test_when_every_file_is_skipped(tmp_path):
+    for name in ("a/0.png", "a/1.png", "b/0.png", "b/1.png"):
+        (tmp_path / "p" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "p" / name).write_text("no image")
+    with pytest.raises(BadData, match="There are no images in p .without the unreadable"):
+        Folder(str(tmp_path / "p"), skip_unreadable=True).load()
+
+
 @pytest.mark.parametrize(
     ("counts", "text"),
     [

@@ -7,6 +7,8 @@ import gzip
 import hashlib
 import http.server
 import struct
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -71,7 +73,7 @@ def test_layouts(tmp_path, source, folder, packed, dot):
     assert loaded.train.classes[9] == ("9" if source is Mnist else "Ankle boot")
 
 
-def test_the_order_of_places(tmp_path, monkeypatch, cache):
+def test_the_order_of_places(tmp_path, patched, cache):
     write(tmp_path / "named" / "mnist", 1)
     write(tmp_path / "shared" / "mnist", 2)
     write(cache / "data" / "mnist", 3)
@@ -84,12 +86,12 @@ def test_the_order_of_places(tmp_path, monkeypatch, cache):
             if images.numpy().tobytes() == contents(seed)["train-images-idx3-ubyte"][16:]
         )
 
-    monkeypatch.setenv("PELLUCID_DATA", str(tmp_path / "shared"))
+    patched.setenv("PELLUCID_DATA", str(tmp_path / "shared"))
     assert seed(Mnist(root=str(tmp_path / "named"))) == 1
     assert seed(Mnist()) == 2
-    monkeypatch.setenv("PELLUCID_DATA", str(tmp_path / "nothing"))
+    patched.setenv("PELLUCID_DATA", str(tmp_path / "nothing"))
     assert seed(Mnist()) == 3
-    monkeypatch.delenv("PELLUCID_DATA")
+    patched.delenv("PELLUCID_DATA")
     assert seed(Mnist()) == 3
 
 
@@ -108,8 +110,8 @@ def test_a_named_root_without_the_set_is_an_error(tmp_path, cache):
 
 
 @pytest.mark.parametrize("source", [Mnist, FashionMnist, Cifar10, Cifar100])
-def test_when_nothing_works_the_ways_out_are_named(tmp_path, monkeypatch, cache, source):
-    monkeypatch.setenv("PELLUCID_DATA", str(tmp_path / "shared"))
+def test_when_nothing_works_the_ways_out_are_named(tmp_path, patched, cache, source):
+    patched.setenv("PELLUCID_DATA", str(tmp_path / "shared"))
     with pytest.raises(DataNotFound) as error:
         source().load()
     text = str(error.value)
@@ -147,31 +149,32 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def mirror(tmp_path, monkeypatch):
+def mirror(tmp_path, patched):
     """A server that has a small MNIST, which counts as the true one."""
     folder = write(tmp_path / "www")
     handler = functools.partial(Quiet, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads = False  # so that leaving waits for each answer
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         digests = [hashlib.sha256(contents()[file]).hexdigest() for file in mnist.FILES]
         here = f"http://127.0.0.1:{server.server_port}/"
         small = mnist.MNIST._replace(mirrors=(f"{here}none/", here), sha256=tuple(digests))
-        monkeypatch.setattr(mnist, "MNIST", small)
-        monkeypatch.delenv("PELLUCID_OFFLINE")
+        patched.setattr(mnist, "MNIST", small)
+        patched.delenv("PELLUCID_OFFLINE")
         yield folder
         server.shutdown()
         thread.join()
 
 
 @pytest.mark.usefixtures("no_data")
-def test_download_into_the_cache(mirror, cache, monkeypatch):
+def test_download_into_the_cache(mirror, cache, patched):
     seen = set()
     loaded = Mnist().load(lambda what, done, total: seen.add(what))
     assert len(loaded.train) == 30
     assert "downloading mnist/train-images-idx3-ubyte.gz" in seen
     assert (cache / "data" / "mnist" / "t10k-labels-idx1-ubyte.gz").exists()
-    monkeypatch.setenv("PELLUCID_OFFLINE", "1")
+    patched.setenv("PELLUCID_OFFLINE", "1")
     assert len(Mnist().load().train) == 30
 
 
@@ -204,6 +207,17 @@ def test_sources_are_values_of_a_recipe():
             msgspec.convert(written | {"validation": 1.0}, union)
         with pytest.raises(msgspec.ValidationError):
             msgspec.convert(written | {"rot": ""}, union)
+
+
+def test_mnist_needs_no_pillow(tmp_path):
+    write(tmp_path / "d" / "mnist")
+    code = (
+        "import sys; from pellucid.data.known import Mnist\n"
+        "Mnist(root=sys.argv[1]).load(); print('PIL' in sys.modules, 'torchvision' in sys.modules)"
+    )
+    arguments = [sys.executable, "-c", code, str(tmp_path / "d")]
+    run = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["False", "False"]
 
 
 @pytest.mark.parametrize("known", [mnist.MNIST, mnist.FASHION])

@@ -61,7 +61,7 @@ def train(
     """
     from pellucid.cli.resolve import Options, resolve
     from pellucid.engine import Engine
-    from pellucid.train import train as train_recipe
+    from pellucid.training import train as train_recipe
 
     options = Options(recipe, epochs, seed, device, precision, deterministic, settings or {})
     resolved = resolve(data, options)
@@ -86,7 +86,7 @@ def resume(run: str, /, *, json: bool = False, quiet: bool = False) -> int:
     quiet
         No progress on standard error.
     """
-    from pellucid.train import resume as resume_run
+    from pellucid.training import resume as resume_run
 
     return _run(lambda console, stop: resume_run(run, console=console, stop=stop), json, quiet)
 

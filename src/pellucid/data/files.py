@@ -154,13 +154,17 @@ def _in_order(
     workers = min(8, os.cpu_count() or 1)
     waiting: deque[Future[list[T]]] = deque()
     with ThreadPoolExecutor(workers) as pool:
-        for start in range(0, count, CHUNK):
-            waiting.append(pool.submit(work, start))
-            if len(waiting) > 2 * workers:  # so that at most this many chunks are in memory
+        try:
+            for start in range(0, count, CHUNK):
+                waiting.append(pool.submit(work, start))
+                if len(waiting) > 2 * workers:  # so that at most this many chunks are in memory
+                    yield from waiting.popleft().result()
+                    progress(f"{what} images", start, count)
+            while waiting:
                 yield from waiting.popleft().result()
-                progress(f"{what} images", start, count)
-        while waiting:
-            yield from waiting.popleft().result()
+        finally:  # when interrupted, what has not begun need not
+            for future in waiting:
+                future.cancel()
     progress(f"{what} images", count, count)
 
 

@@ -74,7 +74,7 @@ def scan(folder: Path, progress: Progress) -> Listing:
     """Return what lies below `folder`. Nothing is opened.
 
     A link to a file inside the folder counts as a file. A link to a folder is not followed, so
-    there are no loops and no image counts twice.
+    there are no loops.
 
     Raises:
         DataNotFound: if there is no such folder.

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 class Block(nn.Module):
     """Two 3x3 convolutions around which the input is carried unchanged.
 
-    Where the number of channels grows, the image is halved and the input goes through a 1x1
-    convolution of stride 2 (option B of the paper).
+    Where the number of channels grows the image is halved, and the input is averaged over 2x2
+    pixels before a 1x1 convolution (the D variant of He et al., "Bag of tricks", 2018): the
+    strided 1x1 convolution of the first paper throws three of four pixels away.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
@@ -26,7 +27,9 @@ class Block(nn.Module):
             nn.Identity()
             if stride == 1 and inputs == outputs
             else nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), nn.BatchNorm2d(outputs)
+                nn.AvgPool2d(stride, ceil_mode=True),
+                nn.Conv2d(inputs, outputs, 1, bias=False),
+                nn.BatchNorm2d(outputs),
             )
         )
 

@@ -33,7 +33,12 @@ def _nothing_leaks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def _global_settings() -> set[object]:
-    mine = ("PYTEST", "PELLUCID_CACHE", "KMP_", "TORCH")  # set by pytest, and by torch when first used
+    mine = (
+        "PYTEST",
+        "PELLUCID_CACHE",
+        "KMP_",
+        "TORCH",
+    )  # set by pytest, and by torch when first used
     return {
         *(name for name in os.environ if not name.startswith(mine)),
         torch.get_default_dtype(),

@@ -6,6 +6,8 @@ import multiprocessing
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -13,11 +15,12 @@ from pathlib import Path
 import pytest
 
 from pellucid import Recipe, good, resume, steps, train
+from pellucid.errors import RunBusy
 from pellucid.plan import Duration
 from pellucid.recipe import RecordSpec
 from pellucid.runs.listing import all_runs
 
-SAMPLE = int(os.environ.get("PELLUCID_KILLS", "12"))
+SAMPLE = int(os.environ.get("PELLUCID_KILLS", "8"))
 """Kills in this test; `PELLUCID_KILLS=200 pytest tests/test_kill.py` is the full run."""
 
 
@@ -121,9 +124,6 @@ def _wait_for_a_save(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_saves_and_says_how_to_go_on(number: int, tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
     words = ["train", "--out", str(tmp_path), "--length", "2000 steps", "--batch-size", "16"]
     process = subprocess.Popen(
         [sys.executable, "-m", "pellucid", *words, "--evaluate", "100 steps"],
@@ -147,8 +147,6 @@ def test_ctrl_c_saves_and_says_how_to_go_on(number: int, tmp_path: Path) -> None
 def test_two_processes_on_one_run(
     processes: ForkServerContext, recipe: Recipe, tmp_path: Path
 ) -> None:
-    from pellucid.errors import RunBusy
-
     process = processes.Process(target=work, args=(recipe.with_(length=steps(5000)), tmp_path))
     process.start()
     while not list(tmp_path.glob("*/metrics.jsonl")):

@@ -1,6 +1,6 @@
 """Write the root help page, so that `pellucid --help` need not load the command-line library.
 
-    python scripts/build_help.py
+python scripts/build_help.py
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from pellucid.data.preprocessing import Preprocessing
 from pellucid.data.split import split
 from pellucid.engine import Engine
 from pellucid.errors import BadRecipe
+from pellucid.optim.schedules import PlateauSpec
 from pellucid.plan import Plan
 from pellucid.recipe import Recipe
 from pellucid.seeds import reseed
@@ -48,6 +49,11 @@ def assemble(recipe: Recipe, engine: Engine, progress: Progress = no_progress) -
     """
     loaded = recipe.data.load(progress)
     splits = split(loaded, recipe.data.validation, recipe.data.test, recipe.seed)
+    if isinstance(recipe.schedule, PlateauSpec) and not len(splits.validation):
+        raise BadRecipe(
+            "schedule.name plateau watches the validation loss, and there are no validation "
+            "images. Set --data.validation above 0, or take another schedule."
+        )
     preprocessing = Preprocessing.measure(splits.train)
     prepare = preprocessing.on(engine.device)
     batches = Batches(splits.train, recipe.batch_size, recipe.accumulate, recipe.seed)

@@ -65,6 +65,7 @@ def train(
         run.write(RECIPE, to_toml(to_tree(recipe)))
         run.write_json(ENVIRONMENT, {**environment(engine), "data": _data_facts(built)})
         run.write("split.csv", split_table(built.splits))
+        console.log_to(run.path / "log.txt")
         return _go(run, recipe, engine, built, None, console, stop)
 
 
@@ -93,6 +94,7 @@ def resume(
     console = console or Console()
     opened = find(run)
     with opened.locked():
+        console.log_to(opened.path / "log.txt")
         if opened.summary():
             console.line(f"{opened.path} is finished; nothing to resume.")
             return opened
@@ -122,7 +124,6 @@ def _go(
     state, task = built.state, built.task
     plan = task.plan
     epochs = plan.epoch(plan.steps)
-    console.log_to(run.path / "log.txt")
     recorder = Recorder(run.metrics, run.path / TIMING, recipe.record.every, _names(built))
     with recorder:
         if checkpoint:

@@ -57,7 +57,9 @@ class Plateau:
         return lr
 
     def offer(self, metrics: Metrics) -> None:
-        """Count one evaluation, and cut when the patience is used up."""
+        """Count one evaluation, and cut when the patience is used up; none at all is no news."""
+        if metrics.n == 0:
+            return
         if self.best is None or metrics.loss < self.best * (1 - self.threshold):
             self.best, self.bad = metrics.loss, 0
         else:

@@ -34,14 +34,12 @@ def row_text(row: dict[str, Any], steps: int, epochs: int) -> str:
             f"  loss {row['loss']:.4f}  lr {row['lr']:.2g}  gradient {row['grad_norm']:.3g}"
         )
     train, validation = row["train"], row["validation"]
-    text = f"epoch {row['epoch']}/{epochs}: train loss {train['loss']:.4f}, {_short(train)}"
-    if validation:
-        text += f"; validation loss {validation['loss']:.4f}, {_short(validation)}"
-    return text
+    text = f"epoch {row['epoch']}/{epochs} (eval mode): train {_short(train)}"
+    return f"{text}; validation {_short(validation)}" if validation else text
 
 
 def _short(part: dict[str, Any]) -> str:
-    return f"{100 * part['accuracy']:.2f} %"
+    return f"{100 * part['accuracy']:.2f} %, loss {part['loss']:.4f}"
 
 
 class Console:
@@ -57,12 +55,16 @@ class Console:
         terminal = stream is not None and stream.isatty() and not os.environ.get("CI")
         self.live = terminal if live is None else live
         self._log: IO[str] | None = None
+        self._early: list[str] = []
         self._bars: Bars | None = None
         self._tasks: dict[str, Any] = {}
 
     def log_to(self, path: Path) -> None:
-        """Keep all further lines in the file `path` too."""
+        """Keep all lines, those so far included, in the file `path` too."""
         self._log = path.open("a", encoding="utf-8")
+        for text in self._early:
+            self.log(text)
+        self._early.clear()
 
     def line(self, text: str = "") -> None:
         """Write one line."""
@@ -75,10 +77,12 @@ class Console:
             print(text, file=self.stream, flush=True)
 
     def log(self, text: str) -> None:
-        """Write one line to the log only."""
+        """Write one line to the log only; kept until there is one."""
         if self._log:
             self._log.write(text + "\n")
             self._log.flush()
+        else:
+            self._early.append(text)
 
     def progress(self, what: str, done: int, total: int) -> None:
         """Show how far something long has come. Without a terminal only its end is a line."""

@@ -6,6 +6,7 @@ part of your own is passed from Python (`recipe.with_(model=Mine())`) and needs 
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import tomllib
@@ -198,6 +199,21 @@ def differences(old: Tree, new: Tree, prefix: str = "") -> list[str]:
 def to_toml(tree: Tree) -> str:
     """Return `tree` as the text of a recipe file."""
     return tomli_w.dumps(tree)
+
+
+def from_toml(text: str) -> Tree:
+    """Return the tree that `to_toml` wrote."""
+    return tomllib.loads(text)
+
+
+def to_json(tree: Tree) -> str:
+    """Return `tree` as JSON, which has no infinity: it is the text "inf" there.
+
+    >>> to_json({"max_grad_norm": math.inf})
+    '{"max_grad_norm": "inf"}'
+    """
+    plain = {key: "inf" if value == math.inf else value for key, value in tree.items()}
+    return json.dumps(plain, ensure_ascii=False, allow_nan=False)
 
 
 def read_toml(path: Path) -> Tree:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.assemble import build_state
-from pellucid.catalogue import from_tree
+from pellucid.catalogue import from_toml, from_tree
 from pellucid.data.decode import NotAnImage, decode, probe
 from pellucid.data.preprocessing import Preprocessing
 from pellucid.engine import Engine
@@ -167,7 +167,7 @@ def classifier(
         recipe: needed only if its model was given from Python.
     """
     facts = checkpoint.facts
-    recipe = recipe or from_tree(_with_known_data(facts["recipe"]), f"{run.path}")
+    recipe = recipe or from_tree(_with_known_data(from_toml(facts["recipe"])), f"{run.path}")
     engine = Engine.start(recipe.engine_on(device))
     preprocessing = Preprocessing(
         tuple(facts["preprocessing"]["shape"]),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.assemble import Assembled, assemble
-from pellucid.catalogue import differences, from_tree, read_toml, to_toml, to_tree
+from pellucid.catalogue import differences, from_toml, from_tree, read_toml, to_toml, to_tree
 from pellucid.engine import Engine
 from pellucid.errors import BadRun, DataChanged, RecipeMismatch, SaveFailed
 from pellucid.finish import finish
@@ -173,7 +173,7 @@ class Keeper:
         self.recorder = recorder
         self.console = console
         self.facts: dict[str, Any] = {
-            "recipe": to_tree(recipe),
+            "recipe": to_toml(to_tree(recipe)),
             "level": level(engine, built),
             **_data_facts(built),
         }
@@ -256,7 +256,7 @@ def _names(built: Assembled) -> Callable[[int], list[str]]:
 
 
 def _check_recipe(checkpoint: Checkpoint, recipe: Recipe) -> None:
-    changed = differences(checkpoint.facts["recipe"], to_tree(recipe))
+    changed = differences(from_toml(checkpoint.facts["recipe"]), to_tree(recipe))
     if changed:
         lines = "\n  ".join(changed)
         raise RecipeMismatch(

@@ -231,7 +231,9 @@ class Remembering(Disk):
 Names = dict[Path, bytes | None]
 
 
-def crash_states(log: list[tuple[Any, ...]], before: Names, draws: random.Random) -> Iterator[Names]:
+def crash_states(
+    log: list[tuple[Any, ...]], before: Names, draws: random.Random
+) -> Iterator[Names]:
     """Yield what a disk may hold after power is lost at any point of `log`.
 
     A file's content is there once `write` returned (it syncs). A change of names (a new entry,

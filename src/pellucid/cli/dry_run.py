@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from pellucid.assemble import Assembled, assemble
-from pellucid.catalogue import to_toml, to_tree
+from pellucid.catalogue import to_json, to_toml, to_tree
 from pellucid.engine import Engine
 from pellucid.recipe import Recipe
 from pellucid.sinks.console import Console
@@ -33,7 +33,7 @@ def dry_run(recipe: Recipe, engine: Engine, json: bool) -> int:
         "memory_mb": round(expected_memory(recipe, built) / 1e6),
     }
     if json:
-        print(json_text.dumps({"recipe": to_tree(recipe), "plan": facts}, default=str))
+        print(f'{{"recipe": {to_json(to_tree(recipe))}, "plan": {json_text.dumps(facts)}}}')
         return 0
     print(to_toml(to_tree(recipe)))
     for note in splits.notes:

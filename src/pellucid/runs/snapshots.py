@@ -24,9 +24,7 @@ def snapshot_steps(steps: int, count: int) -> frozenset[int]:
     return frozenset(round(steps * i / count) for i in range(count + 1)) if count else frozenset()
 
 
-def save_snapshot(
-    run: Path, step: int, weights: dict[str, Tensor], disk: Disk = DISK
-) -> None:
+def save_snapshot(run: Path, step: int, weights: dict[str, Tensor], disk: Disk = DISK) -> None:
     """Write the copy of `weights` after `step` steps; the same again if it is there."""
     folder = run / FOLDER
     folder.mkdir(exist_ok=True)

@@ -30,8 +30,8 @@ def list_recipes(*, json: bool = False) -> int:
     trees = {(name, data): to_tree(named(name, data)) for data in names("data") for name in NAMES}
     if json:
         content = [{"recipe": name, "data": data} for name, data in trees]
-        print(to_json(tree) if json else to_toml(tree).rstrip())
-    return 0
+        print(json_text.dumps({"recipes": content}))
+        return 0
     rows = [
         (data, name, tree["model"]["name"], tree["optimizer"]["name"], tree["length"])
         for (name, data), tree in trees.items()
@@ -58,7 +58,5 @@ def show(recipe: str = "good", data: str | None = None, /, *, json: bool = False
     from pellucid.cli.resolve import Options, resolve
 
     tree = to_tree(resolve(data, Options(recipe)))
-    print(
-        json_text.dumps(tree, default=str) if json else to_toml(tree), end="" if not json else "\n"
-    )
+    print(to_json(tree) if json else to_toml(tree).rstrip())
     return 0

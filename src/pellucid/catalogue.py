@@ -151,8 +151,6 @@ def from_tree(tree: Tree, where: str = "the recipe") -> Recipe:
         read = msgspec.convert(tree, RecipeFile, strict=False, dec_hook=_duration)
     except msgspec.ValidationError as error:
         raise BadRecipe(_explain(str(error), tree, where)) from None
-    if math.isnan(read.max_grad_norm):
-        raise BadRecipe(f"max_grad_norm must be above 0. Got nan. In {where}.")
     return Recipe(**{f.name: getattr(read, f.name) for f in fields(Recipe)})
 
 

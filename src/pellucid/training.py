@@ -17,7 +17,7 @@ from pellucid.plan import due
 from pellucid.recipe import Recipe
 from pellucid.runs.checkpoint import Checkpoint
 from pellucid.runs.environment import environment, fingerprint
-from pellucid.runs.folder import ENVIRONMENT, RECIPE, TIMING, Run
+from pellucid.runs.folder import ENVIRONMENT, LOG, RECIPE, TIMING, Run
 from pellucid.runs.listing import RUNS, find
 from pellucid.runs.snapshots import save_snapshot, snapshot_steps
 from pellucid.runs.tables import split_table
@@ -61,11 +61,10 @@ def train(
     console.line(f"device: {engine.name}, {recipe.engine.precision}")
     built = assemble(recipe, engine, console.progress)
     run = Run.create(Path(runs), _slug(recipe))
-    with run.locked():
+    with run.locked(), console.logging_to(run.path / LOG):
         run.write(RECIPE, to_toml(to_tree(recipe)))
         run.write_json(ENVIRONMENT, {**environment(engine), "data": _data_facts(built)})
         run.write("split.csv", split_table(built.splits))
-        console.log_to(run.path / "log.txt")
         return _go(run, recipe, engine, built, None, console, stop)
 
 
@@ -93,8 +92,7 @@ def resume(
     """
     console = console or Console()
     opened = find(run)
-    with opened.locked():
-        console.log_to(opened.path / "log.txt")
+    with opened.locked(), console.logging_to(opened.path / LOG):
         if opened.summary():
             console.line(f"{opened.path} is finished; nothing to resume.")
             return opened
@@ -142,11 +140,9 @@ def _go(
             recorder.overhead += time.perf_counter() - began
             if stopped:
                 console.line(f"stopped after step {state.step}. Go on: pellucid resume {run.path}")
-                console.close()
                 return run
         tax = recorder.tax
     finish(run, engine, built, tax, console)
-    console.close()
     return run
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -59,12 +60,18 @@ class Console:
         self._bars: Bars | None = None
         self._tasks: dict[str, Any] = {}
 
-    def log_to(self, path: Path) -> None:
-        """Keep all lines, those so far included, in the file `path` too."""
-        self._log = path.open("a", encoding="utf-8")
-        for text in self._early:
-            self.log(text)
-        self._early.clear()
+    @contextlib.contextmanager
+    def logging_to(self, path: Path) -> Iterator[None]:
+        """Keep all lines, those so far included, in the file `path` too while inside."""
+        with path.open("a", encoding="utf-8") as self._log:
+            for text in self._early:
+                self.log(text)
+            self._early.clear()
+            try:
+                yield
+            finally:
+                self.close()
+                self._log = None
 
     def line(self, text: str = "") -> None:
         """Write one line."""
@@ -105,13 +112,10 @@ class Console:
             self.progress("training", step.index, steps)
 
     def close(self) -> None:
-        """Take the bars away and close the log."""
+        """Take the bars away."""
         if self._bars:
             self._bars.stop()
             self._bars, self._tasks = None, {}
-        if self._log:
-            self._log.close()
-            self._log = None
 
     def _open_bars(self) -> Bars:
         if self._bars is None:

@@ -1,0 +1,206 @@
+"""The protocol: two commands in ABBA blocks, each in a fresh process, compared pair by pair.
+
+Used by the other files here. By itself, `python pairs.py` measures the machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results"
+PACKAGES = ("pellucid", "torch", "lightning", "torchvision", "numpy", "pillow")
+Row = dict[str, Any]
+
+
+def spawn(command: list[str]) -> Row:
+    """Run `command` in a fresh process; return its JSON line and what it took.
+
+    This process must stay small: a child's peak memory starts at that of its parent.
+    """
+    load, before, began = os.getloadavg()[0], _ticks(), time.monotonic()
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        process = subprocess.Popen(command, stdout=out, stderr=err)
+        _, status, used = os.wait4(process.pid, 0)
+        wall, after = time.monotonic() - began, _ticks()
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        err.seek(0)
+        if process.returncode:
+            sys.exit(f"{' '.join(command)} failed:\n{err.read().decode()[-3000:]}")
+        lines = [line for line in out.read().decode().splitlines() if line.startswith("{")]
+    row: Row = json.loads(lines[-1]) if lines else {}
+    if "first_step" in row:
+        row["to_first_step"] = round(row.pop("first_step") - began, 3)
+    busy, stolen, total = (b - a for a, b in zip(before, after, strict=True))
+    cpu = used.ru_utime + used.ru_stime  # with all children that it waited for
+    return {
+        **row,
+        "wall": round(wall, 3),
+        "cpu": round(cpu, 3),
+        "rss_mb": round(used.ru_maxrss / 1024, 1),
+        "load": load,
+        "steal": round(stolen / max(total, 1), 5),
+        "others": round(max(0.0, busy / os.sysconf("SC_CLK_TCK") - cpu) / wall, 3),
+        "switches": [used.ru_nvcsw, used.ru_nivcsw],
+    }
+
+
+def _ticks() -> tuple[int, int, int]:
+    """Return the machine's clock ticks so far: busy, stolen, all."""
+    with open("/proc/stat", encoding="ascii") as file:
+        user, nice, system, idle, wait, irq, soft, steal = map(int, file.readline().split()[1:9])
+    busy = user + nice + system + irq + soft
+    return busy, steal, busy + idle + wait + steal
+
+
+def yardstick() -> dict[str, float]:
+    """Return the milliseconds (median) of four fixed pieces of work."""
+    import torch  # here: the process that measures others must stay small
+
+    draws = torch.Generator().manual_seed(0)
+    a = torch.randn(768, 768, generator=draws)
+    x = torch.randn(64, 32, 16, 16, generator=draws)
+    conv = torch.nn.Conv2d(32, 64, 3, padding=1)
+    big = torch.zeros(1 << 23)
+    work: dict[str, Callable[[], object]] = {
+        "gemm": lambda: a @ a,
+        "conv": lambda: conv(x).sum().backward(),
+        "copy": lambda: big.clone(),
+        "python": lambda: sum(i * i for i in range(50_000)),
+    }
+    return {name: round(_median_ms(piece), 4) for name, piece in work.items()}
+
+
+def _median_ms(piece: Callable[[], object]) -> float:
+    times, end = [], time.perf_counter() + 0.35
+    while time.perf_counter() < end:
+        began = time.perf_counter()
+        piece()
+        times.append(1000 * (time.perf_counter() - began))
+    return statistics.median(times[len(times) // 5 :])
+
+
+def run_block(
+    contest: str, against: str, block: int, commands: Mapping[str, list[str]], settings: Row
+) -> None:
+    """Run the four cells of one block that `results/` does not hold yet; append a row for each.
+
+    Args:
+        contest: what is measured; names the file of rows.
+        against: the other cell's name, beside `ours`.
+        block: its number, which also decides between ABBA and BAAB.
+        commands: of `ours` and of `against`.
+        settings: what both commands were given.
+    """
+    path = RESULTS / f"{contest}.jsonl"
+    path.parent.mkdir(exist_ok=True)
+    key = {"contest": contest, "against": against, "settings": settings, "block": block}
+    done = {r["place"] for r in read(path) if all(r[k] == key[k] for k in key)}
+    order = [against, "ours", "ours", against]
+    if random.Random(f"{contest} {against} {block}").random() < 0.5:
+        order = ["ours", against, against, "ours"]
+    for place, cell in enumerate(order):
+        if place in done:
+            continue
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        before = spawn([sys.executable, __file__])["yardstick"]
+        measured = spawn(commands[cell])
+        after = spawn([sys.executable, __file__])["yardstick"]
+        shown = " ".join(["python", *commands[cell][1:]]).replace(f"{HERE.parent}/", "")
+        row = {**key, "place": place, "cell": cell, "time": now, "command": shown, **measured}
+        row |= {"yardstick": [before, after], "machine": machine()}
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        print(f"{contest} {against} block {block}: {cell} {measured['wall']:.1f} s", flush=True)
+
+
+def machine() -> Row:
+    """Return what a row was measured on."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    commit = subprocess.run(
+        ["git", "-C", str(HERE), "rev-parse", "--short", "HEAD"], capture_output=True, text=True
+    ).stdout.strip()
+    where = {"processor": names[0] if names else platform.machine(), "cores": os.cpu_count()}
+    return {**where, "python": platform.python_version(), "commit": commit, **found}
+
+
+def read(path: Path) -> list[Row]:
+    """Return the rows of a file; none if it is not there."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def digest(tensors: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of named tensors, whatever their order and memory layout."""
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        total.update(name.encode() + tensors[name].detach().contiguous().numpy().tobytes())
+    return total.hexdigest()
+
+
+def result(
+    *,
+    losses: list[float],
+    samples: int,
+    seconds: float,
+    marks: list[float],
+    first_step: float,
+    weights: tuple[str, str],
+    accuracy: float,
+) -> Row:
+    """Return what a cell prints as its JSON line.
+
+    Args:
+        losses: of each step.
+        samples: images trained on, each as often as it was seen.
+        seconds: of training, evaluations and saving included.
+        marks: time at the end of each epoch, its evaluation included.
+        first_step: time at the end of the first step, by the system's monotonic clock.
+        weights: digests before the first and after the last step.
+        accuracy: on the test part.
+    """
+    epochs, part = len(marks), -(-len(losses) // 10)
+    steady = samples * (epochs - 1) / epochs / (marks[-1] - marks[0]) if epochs > 1 else None
+    pieces = [losses[at : at + part] for at in range(0, len(losses), part)]
+    return {
+        "images": samples // epochs,
+        "samples": samples,
+        "steps": len(losses),
+        "seconds": round(seconds, 3),
+        "rate": round(samples / seconds, 1),
+        "steady": steady and round(steady, 1),
+        "weights_start": weights[0],
+        "weights_end": weights[1],
+        "loss_first": losses[0],
+        "loss_last": losses[-1],
+        "curve": [round(sum(piece) / len(piece), 5) for piece in pieces],
+        "accuracy": accuracy,
+        "first_step": first_step,
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps({"yardstick": yardstick()}))

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-RESULTS = HERE / "results"
+RESULTS = Path(os.environ.get("PELLUCID_RESULTS", HERE / "results"))
 PACKAGES = ("pellucid", "torch", "lightning", "torchvision", "numpy", "pillow")
 Row = dict[str, Any]
 
@@ -32,9 +32,11 @@ def spawn(command: list[str]) -> Row:
 
     This process must stay small: a child's peak memory starts at that of its parent.
     """
+    environment = {**os.environ}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode
     load, before, began = os.getloadavg()[0], _ticks(), time.monotonic()
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        process = subprocess.Popen(command, stdout=out, stderr=err)
+        process = subprocess.Popen(command, stdout=out, stderr=err, env=environment)
         _, status, used = os.wait4(process.pid, 0)
         wall, after = time.monotonic() - began, _ticks()
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -76,11 +78,11 @@ def yardstick() -> dict[str, float]:
     a = torch.randn(768, 768, generator=draws)
     x = torch.randn(64, 32, 16, 16, generator=draws)
     conv = torch.nn.Conv2d(32, 64, 3, padding=1)
-    big = torch.zeros(1 << 23)
+    big, other = torch.zeros(1 << 23), torch.zeros(1 << 23)
     work: dict[str, Callable[[], object]] = {
         "gemm": lambda: a @ a,
         "conv": lambda: conv(x).sum().backward(),
-        "copy": lambda: big.clone(),
+        "copy": lambda: other.copy_(big),
         "python": lambda: sum(i * i for i in range(50_000)),
     }
     return {name: round(_median_ms(piece), 4) for name, piece in work.items()}
@@ -98,7 +100,7 @@ def _median_ms(piece: Callable[[], object]) -> float:
 def run_block(
     contest: str, against: str, block: int, commands: Mapping[str, list[str]], settings: Row
 ) -> None:
-    """Run the four cells of one block that `results/` does not hold yet; append a row for each.
+    """Run those of the four cells of one block that have no row yet; append a row for each.
 
     Args:
         contest: what is measured; names the file of rows.
@@ -107,10 +109,11 @@ def run_block(
         commands: of `ours` and of `against`.
         settings: what both commands were given.
     """
-    path = RESULTS / f"{contest}.jsonl"
-    path.parent.mkdir(exist_ok=True)
+    settings = {**settings, "threads": os.environ.get("OMP_NUM_THREADS", "default")}
     key = {"contest": contest, "against": against, "settings": settings, "block": block}
-    done = {r["place"] for r in read(path) if all(r[k] == key[k] for k in key)}
+    done = {
+        r["place"] for r in read(RESULTS / f"{contest}.jsonl") if all(r[k] == key[k] for k in key)
+    }
     order = [against, "ours", "ours", against]
     if random.Random(f"{contest} {against} {block}").random() < 0.5:
         order = ["ours", against, against, "ours"]
@@ -124,9 +127,22 @@ def run_block(
         shown = " ".join(["python", *commands[cell][1:]]).replace(f"{HERE.parent}/", "")
         row = {**key, "place": place, "cell": cell, "time": now, "command": shown, **measured}
         row |= {"yardstick": [before, after], "machine": machine()}
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        append(contest, row)
         print(f"{contest} {against} block {block}: {cell} {measured['wall']:.1f} s", flush=True)
+
+
+def record(contest: str, what: str, value: float, unit: str, target: str, facts: Row) -> None:
+    """Append a row of a measurement that stands alone."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    row = {"contest": contest, "what": what, "value": value, "unit": unit, "target": target}
+    append(contest, {**row, "time": now, **facts, "machine": machine()})
+
+
+def append(contest: str, row: Row) -> None:
+    """Append a row to the file of `contest`."""
+    RESULTS.mkdir(exist_ok=True)
+    with (RESULTS / f"{contest}.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
 
 
 def machine() -> Row:
@@ -140,7 +156,7 @@ def machine() -> Row:
     with open("/proc/cpuinfo", encoding="utf-8") as file:
         names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
     commit = subprocess.run(
-        ["git", "-C", str(HERE), "rev-parse", "--short", "HEAD"], capture_output=True, text=True
+        ["git", "-C", str(HERE), "describe", "--always", "--dirty"], capture_output=True, text=True
     ).stdout.strip()
     where = {"processor": names[0] if names else platform.machine(), "cores": os.cpu_count()}
     return {**where, "python": platform.python_version(), "commit": commit, **found}

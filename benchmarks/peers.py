@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -104,10 +105,11 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=4, help="of two pairs each")
     parser.add_argument("--against", nargs="+", choices=CELLS, default=list(CELLS))
     parser.add_argument("--limit", type=int, default=0, help="images at most, to try it out")
-    parser.add_argument("--work", type=Path, default=pairs.HERE / "work", help="for the arrays")
+    parser.add_argument("--work", type=Path, help="for the arrays; else among temporary files")
     parser.add_argument("--cell", choices=("prepare", "ours", *CELLS), help="run this one alone")
     given = parser.parse_args()
-    folder = given.work / f"cifar10-{given.epochs}-{given.limit}"
+    work = given.work or Path(tempfile.gettempdir()) / "pellucid-benchmarks"
+    folder = work / f"cifar10-{given.epochs}-{given.limit}"
     if given.cell == "prepare":
         prepare(folder, given.epochs, given.limit)
         return
@@ -122,7 +124,8 @@ def main() -> None:
         return
     settings = {"epochs": given.epochs, "limit": given.limit}
     arguments = [f"--{name}={value}" for name, value in settings.items()]
-    command = [sys.executable, __file__, f"--work={given.work}", *arguments]
+    command = [sys.executable, __file__, *arguments]
+    command += [f"--work={given.work}"] if given.work else []
     if not (folder / "facts.json").exists():
         pairs.spawn([*command, "--cell=prepare"])
     for block in range(given.blocks):

@@ -23,9 +23,8 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def test_the_readme_begins_with_the_two_commands() -> None:
-    commands = [
-        line.split("  ")[0].strip() for line in README.splitlines() if "pip install" in line
-    ]
+    lines = [line for line in README.splitlines() if line.startswith("    pip install")]
+    commands = [line.split("  #")[0].strip() for line in lines]
     assert commands[0] == "pip install . && pellucid train"
     assert commands[1] == "pip install '.[test]' && pytest"
 

@@ -26,9 +26,11 @@ def _nothing_leaks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("work"))
         patch.setenv("PELLUCID_CACHE", str(tmp_path_factory.mktemp("cache")))
-        threads, before = threading.active_count(), _global_settings()
+        threads, before = set(threading.enumerate()), _global_settings()
         yield
-        assert threading.active_count() <= threads
+        for thread in set(threading.enumerate()) - threads:
+            thread.join(timeout=5)  # those of a loader's queues are just ending
+            assert not thread.is_alive(), f"{thread.name} is left behind"
     assert _global_settings() - before == set()
 
 

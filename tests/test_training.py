@@ -157,7 +157,7 @@ def test_the_best_checkpoint_is_judged_not_the_last(tiny: Recipe, tmp_path: Path
     assert summary["best"]["step"] < 30
     assert summary["best"]["accuracy"] == best == summary["validation"]["accuracy"]
     assert rows[30]["validation"]["accuracy"] < best
-    assert load(run.path).step == summary["best"]["step"]
+    assert run.rows("openings.jsonl")[0]["checkpoint"] == summary["best"]["step"]
     assert summary["best"]["step"] in run.checkpoints.steps()
 
 
@@ -259,13 +259,21 @@ def test_a_damaged_checkpoint_is_passed_over(
     assert again.metrics.read_bytes() == unbroken
 
 
-def test_with_no_good_checkpoint_it_starts_again(short: Recipe, tmp_path: Path) -> None:
-    unbroken = train(short, tmp_path / "unbroken").metrics.read_bytes()
-    run = _stopped(short, tmp_path / "stopped")
+def test_with_no_good_checkpoint_nothing_is_touched(short: Recipe, tmp_path: Path) -> None:
+    run = _stopped(short, tmp_path)
     for step in run.checkpoints.steps():
         (run.checkpoints.path(step) / "manifest.json").unlink()
-    with pytest.raises(BadRun, match="holds no good checkpoint"):
-        load(run.path)
+    before = {p: p.read_bytes() for p in run.path.rglob("*") if p.suffix in (".jsonl", ".json")}
+    for use in (load, resume):
+        with pytest.raises(BadRun, match=r"holds no good checkpoint|No checkpoint of .* verifies"):
+            use(run.path)
+    assert before.items() >= {p: p.read_bytes() for p in before if p.name[0] != "."}.items()
+
+
+def test_killed_before_the_first_checkpoint_it_starts_again(short: Recipe, tmp_path: Path) -> None:
+    unbroken = train(short, tmp_path / "unbroken").metrics.read_bytes()
+    run = _stopped(short, tmp_path / "stopped", after=1)
+    shutil.rmtree(run.checkpoints.folder)
     assert resume(run.path).metrics.read_bytes() == unbroken
 
 

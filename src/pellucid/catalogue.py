@@ -34,6 +34,9 @@ from pellucid.optim.specs import SGD, Adam, AdamW
 from pellucid.plan import Duration
 from pellucid.recipe import EMASpec, Recipe, RecordSpec
 
+COMMAND_LINE = "the command line"
+"""Where settings come from that are no file."""
+
 FORMAT = 1
 """Version of the recipe file. A file of a later version is refused, with the reason."""
 
@@ -289,6 +292,8 @@ def _explain(message: str, tree: Tree, where: str) -> str:
         return f"{setting}: {rule}. In {where}."
     else:
         rule, hint = _in_words(rule), "."
+    if given is True and where == COMMAND_LINE:
+        return f"{setting} needs a value: it {rule}. In {where}."
     shown = f'"{given}"' if isinstance(given, str) else given
     return f"{setting} {rule}. Got {shown}{hint} In {where}."
 

@@ -107,7 +107,7 @@ def seconds(run: Run) -> float:
 def result_text(summary: dict[str, Any]) -> str:
     """Return what a person wants to know of a finished run, a line each."""
     best = summary["best"]
-    lines = [f"best: epoch {best['epoch']:g}, after step {best['step']:,}"]
+    lines = [f"best: epoch {best['epoch']:.3g}, after step {best['step']:,}"]
     for name in ("validation", "test"):
         scores = summary[name]
         if scores:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,9 +122,15 @@ def load(run: str | Path, device: str = "auto") -> Classifier:
 
     Raises:
         BadRun: if there is no such run, or no checkpoint in it yet.
+
+    Warns:
+        UserWarning: if the best checkpoint is damaged and another one is taken.
     """
     opened = find(run)
-    return classifier(opened, judged(opened).checkpoint, device)
+    found = judged(opened)
+    for problem in found.problems:
+        warnings.warn(problem, stacklevel=2)
+    return classifier(opened, found.checkpoint, device)
 
 
 @dataclass(frozen=True)
@@ -143,8 +150,8 @@ def judged(run: Run) -> Judged:
     newest, problems = run.checkpoints.latest()
     if newest is None:
         raise BadRun(
-            f"{run.path} holds no good checkpoint{': ' if problems else ' yet. '}"
-            f"{' '.join(problems)} Train it: pellucid resume {run.path}"
+            f"{run.path} holds no good checkpoint{': ' + ' '.join(problems) if problems else '.'} "
+            f"Train it: pellucid resume {run.path}"
         )
     best = newest.facts["best"]["step"]
     if best not in (0, newest.step):
@@ -191,7 +198,11 @@ def image_files(paths: Iterable[str | Path]) -> list[Path]:
     for given in paths:
         path = Path(given)
         if path.is_dir():
-            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+            found = sorted(
+                p
+                for p in path.rglob("*")
+                if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file()
+            )
             if not found:
                 raise BadData(f"{path} holds no image: no file named *{', *'.join(SUFFIXES)}.")
             files += found

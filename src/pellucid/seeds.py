@@ -34,7 +34,7 @@ def generator(seed: int, purpose: str, *keys: int) -> torch.Generator:
     """Return a CPU generator at the start of the stream `(seed, purpose, *keys)`.
 
     >>> torch.randperm(4, generator=generator(0, "shuffle", 0)).tolist()
-    [2, 0, 1, 3]
+    [1, 2, 3, 0]
     """
     return torch.Generator().manual_seed(derive(seed, purpose, *keys))
 

@@ -21,7 +21,7 @@ from pellucid.runs.folder import ENVIRONMENT, LOG, RECIPE, TIMING, Run
 from pellucid.runs.listing import RUNS, find
 from pellucid.runs.snapshots import save_snapshot, snapshot_steps
 from pellucid.runs.tables import split_table
-from pellucid.sinks.console import Console
+from pellucid.sinks.console import Console, count
 from pellucid.sinks.recorder import Recorder
 from pellucid.state import State
 
@@ -100,6 +100,12 @@ def resume(
         engine = Engine.start(recipe.engine)
         console.line(f"device: {engine.name}, {recipe.engine.precision}")
         checkpoint, problems = opened.checkpoints.latest()
+        if checkpoint is None and problems:
+            raise BadRun(
+                f"No checkpoint of {opened.path} verifies, so nothing was touched:\n  "
+                + "\n  ".join(problems)
+                + f"\nRestore one, or start anew: pellucid train --recipe {opened.path / RECIPE}"
+            )
         for problem in problems:
             console.line(f"warning: {problem} Falling back to an earlier checkpoint.")
         if checkpoint:
@@ -180,7 +186,13 @@ class Keeper:
             weights = self.state.tensors()
             judged = weights.get("ema", weights["model"])
             judged.pop("updates", None)
-            save_snapshot(self.run.path, self.state.step, judged, self.run.disk)
+            try:
+                save_snapshot(self.run.path, self.state.step, judged, self.run.disk)
+            except OSError as error:  # it is for looking inside: no reason to stop training
+                self.console.line(
+                    f"warning: no snapshot of the weights after step {self.state.step}: "
+                    f"{error.strerror or error}."
+                )
 
     def save_if_due(self, stopped: bool) -> None:
         """Save when it is time, when this step is the best so far, or when the run stops.
@@ -264,14 +276,17 @@ def _check_recipe(checkpoint: Checkpoint, recipe: Recipe) -> None:
 
 def _check_environment(run: Run, engine: Engine, built: Assembled, console: Console) -> None:
     before = run.read_json(ENVIRONMENT)
-    if before is None:
-        raise BadRun(f"{run.path / ENVIRONMENT} is missing.")
+    stored = str((before or {}).get("data", {}).get("data_digest", ""))
+    if before is None or not stored:
+        raise BadRun(
+            f"{run.path / ENVIRONMENT} is missing or lacks the digest of the data, so nobody can "
+            "tell whether this is the same data. Restore the file, or start a new run."
+        )
     digest = built.splits.digest
-    if before["data"]["data_digest"] != digest:
+    if stored != digest:
         raise DataChanged(
             f"The data of {run.path} has changed since the run was started (digest "
-            f"{before['data']['data_digest'][:16]}, now {digest[:16]}). Restore it, or start a "
-            "new run."
+            f"{stored[:16]}, now {digest[:16]}). Restore it, or start a new run."
         )
     if built.splits.random:
         raise DataChanged(
@@ -299,8 +314,8 @@ def _introduce(run: Run, engine: Engine, built: Assembled, console: Console) -> 
     )
     console.line(
         f"model: {type(state.model).__name__}, {parameters:,} parameters; "
-        f"{plan.steps:,} steps in {plan.epoch(plan.steps)} epochs; repeatable: "
-        f"{level(engine, built)}"
+        f"{count(plan.steps, 'step')} in {count(plan.epoch(plan.steps), 'epoch')}; "
+        f"repeatable: {level(engine, built)}"
     )
     if state.step:
         console.line(f"resumed after step {state.step:,}")

@@ -26,7 +26,7 @@ def evaluate(
         Print one JSON object on standard output.
     """
     from pellucid.cli.judge import judge_run
-    from pellucid.sinks.console import Console, percent
+    from pellucid.sinks.console import Console, count, percent
 
     console = Console(sys.stderr)
     result = judge_run(run, on, device, console)
@@ -38,5 +38,5 @@ def evaluate(
     print(f"{result['on']} loss: {result['loss']:.4f}")
     print(f"checkpoint: after step {result['checkpoint']:,} of {result['run']}")
     if result["openings"]:
-        print(f"test images opened {result['openings']} times in this run")
+        print(f"test images opened {count(result['openings'], 'time')} in this run")
     return 0

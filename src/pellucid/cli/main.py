@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,21 +14,26 @@ if TYPE_CHECKING:
 HELP = Path(__file__).parent / "help.txt"
 
 COMMANDS = (
-    ("train", "pellucid.cli.train:train"),
-    ("resume", "pellucid.cli.train:resume"),
-    ("evaluate", "pellucid.cli.evaluate:evaluate"),
-    ("predict", "pellucid.cli.predict:predict"),
-    ("runs", "pellucid.cli.runs:app"),
-    ("recipes", "pellucid.cli.recipes:app"),
-    ("models", "pellucid.cli.models:app"),
-    ("data", "pellucid.cli.data:app"),
-    ("show", "pellucid.cli.show:app"),
+    ("train", "pellucid.cli.train:train", "Train a classifier, judge it, keep everything."),
+    ("resume", "pellucid.cli.train:resume", "Go on with a run that was stopped or killed."),
+    ("evaluate", "pellucid.cli.evaluate:evaluate", "Judge a run's model again, or on other data."),
+    ("predict", "pellucid.cli.predict:predict", "Classify image files with a run's model."),
+    ("runs", "pellucid.cli.runs:app", "List, show and remove runs."),
+    ("recipes", "pellucid.cli.recipes:app", "List and show the named recipes."),
+    ("models", "pellucid.cli.models:app", "List the models."),
+    ("data", "pellucid.cli.data:app", "List and show the data sets."),
+    ("show", "pellucid.cli.show:app", "Show the training loop beside a recipe's values."),
 )
 """All commands. The set is closed and held by a test."""
 
 
-def build() -> App:
-    """Return the command-line application; its commands are imported when they are called."""
+def build(root: bool = False) -> App:
+    """Return the command-line application; its commands are imported when they are called.
+
+    Args:
+        root: for the root page, on which each command has one line. Elsewhere a command's own
+            text explains it.
+    """
     from cyclopts import App, Parameter
 
     app = App(
@@ -37,8 +43,8 @@ def build() -> App:
         version=version,
         default_parameter=Parameter(negative=()),  # no `--no-json` beside each flag
     )
-    for name, place in COMMANDS:
-        app.command(place, name=name)
+    for name, place, text in COMMANDS:
+        app.command(place, name=name, help=text if root else None)
     return app
 
 
@@ -49,7 +55,7 @@ def render_help() -> str:
     from rich.console import Console
 
     page = StringIO()
-    build().help_print([], console=Console(file=page, width=80, no_color=True))
+    build(root=True).help_print([], console=Console(file=page, width=80, no_color=True))
     return "\n".join(line.rstrip() for line in page.getvalue().splitlines()) + "\n"
 
 
@@ -63,13 +69,24 @@ def version() -> str:
 def main(words: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 good, 1 failed, 2 bad input, 130 stopped by the user."""
     words = list(sys.argv[1:] if words is None else words)
-    if not words or words in (["--help"], ["-h"]):
-        print(HELP.read_text(encoding="utf-8"), end="")
+    try:
+        code = _at_once(words) or run(words)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of standard output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code)
+
+
+def _at_once(words: Sequence[str]) -> int:
+    """Answer help and version without loading anything; exit if that is what was asked."""
+    if not words or list(words) in (["--help"], ["-h"]):
+        print(HELP.read_text(encoding="utf-8"), end="", flush=True)
         sys.exit(0)
-    if words == ["--version"]:
-        print(version())
+    if list(words) == ["--version"]:
+        print(version(), flush=True)
         sys.exit(0)
-    sys.exit(run(words))
+    return 0
 
 
 def run(words: Sequence[str]) -> int:
@@ -97,14 +114,17 @@ def run(words: Sequence[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("\nstopped", file=sys.stderr)
+        print("\nstopped at once; a run goes on with: pellucid resume latest", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of a pipe has seen enough
-        sys.stderr.close()
-        return 0
+    except BrokenPipeError:
+        raise
     except OSError as error:
         place = f" ({error.filename})" if error.filename else ""
-        print(f"error: {error.strerror or error}{place}", file=sys.stderr)
+        print(
+            f"error: {error.strerror or error}{place}. Checkpoints that were saved before are "
+            "untouched; a run goes on with: pellucid resume latest",
+            file=sys.stderr,
+        )
         return 1
 
 

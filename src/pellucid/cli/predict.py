@@ -31,12 +31,19 @@ def predict(
         Print one JSON object on standard output.
     """
     from pellucid.errors import BadData
-    from pellucid.inference import image_files, load
+    from pellucid.inference import classifier, image_files, judged
+    from pellucid.runs.listing import find
 
+    if csv and json:
+        raise BadData("Take either --csv or --json.")
     if not paths:
         raise BadData("Name at least one image file or folder: pellucid predict RUN IMAGE...")
     files = image_files(paths)
-    model = load(run, device)
+    opened = find(run)
+    found = judged(opened)
+    for problem in found.problems:
+        print(f"warning: {problem}", file=sys.stderr)
+    model = classifier(opened, found.checkpoint, device)
     shares = model.predict(files).logits.double().softmax(1)
     order = shares.argsort(dim=1, descending=True, stable=True)[:, : min(3, len(model.classes))]
     results = [
@@ -50,7 +57,7 @@ def predict(
         for file, row, best in zip(files, shares, order.tolist(), strict=True)
     ]
     if json:
-        content = {"run": run, "checkpoint": model.step, "predictions": results}
+        content = {"run": str(opened.path), "checkpoint": model.step, "predictions": results}
         print(json_text.dumps(content, ensure_ascii=False))
     elif csv:
         table = csv_text.writer(sys.stdout, lineterminator="\n")

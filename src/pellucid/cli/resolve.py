@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pellucid.catalogue import Tree, from_tree, names, overlay, read_toml, to_tree
-from pellucid.errors import BadData, did_you_mean, nearest
+from pellucid.catalogue import COMMAND_LINE, Tree, from_tree, names, overlay, read_toml, to_tree
+from pellucid.errors import BadData, BadRecipe, did_you_mean, nearest
 from pellucid.recipe import Recipe
 from pellucid.recipes.named import named
 
@@ -17,8 +18,8 @@ class Options:
     """The options of `train` that are short for a setting."""
 
     recipe: str = "good"
-    epochs: int | None = None
-    seed: int | None = None
+    epochs: str | None = None
+    seed: str | None = None
     device: str | None = None
     precision: str | None = None
     deterministic: bool = False
@@ -28,6 +29,8 @@ class Options:
         """Return them as settings, those of `settings` first."""
         tree: Tree = {}
         if self.epochs is not None:
+            if not re.fullmatch(r"\d+(\.\d+)?", self.epochs) or not float(self.epochs):
+                raise BadRecipe(f'--epochs must be a number above 0. Got "{self.epochs}".')
             tree["length"] = f"{self.epochs} epochs"
         if self.seed is not None:
             tree["seed"] = self.seed
@@ -50,18 +53,24 @@ def resolve(data: str | None, options: Options) -> Recipe:
         UserError: naming what is unknown, and what is known.
     """
     source = data_tree(data) if data is not None else None
-    where = "the command line"
+    where = COMMAND_LINE
     if _is_file(options.recipe):
         file = read_toml(Path(options.recipe))
         where = options.recipe
         if source:
             file = overlay(file, {"data": source})
-        name = str(file.get("data", {}).get("name", "digits"))
+        given = file.get("data", {})
+        if not isinstance(given, dict):
+            raise BadRecipe(f"data is a table. Got {given}. In {where}.")
+        name = str(given.get("name", "digits"))
         _known_data(name)
-        tree = overlay(to_tree(named("good", name)), file)
+        tree = overlay(_without_path(to_tree(named("good", name))), file)
     else:
-        source = source or {"name": "digits"}
-        tree = overlay(to_tree(named(options.recipe, source["name"])), {"data": source})
+        source = source or {"name": (options.settings or {}).get("data", {}).get("name", "digits")}
+        _known_data(source["name"])
+        tree = overlay(
+            _without_path(to_tree(named(options.recipe, source["name"]))), {"data": source}
+        )
     tree = overlay(overlay(tree, options.settings or {}), options.tree())
     return from_tree(tree, where)
 
@@ -76,7 +85,7 @@ def data_tree(data: str) -> Tree:
     if data in known:
         return {"name": data}
     path = Path(data).expanduser()
-    if path.is_dir():
+    if data and path.is_dir():
         return {"name": "folder", "path": str(path.resolve())}
     if path.is_file() and path.suffix.lower() == ".csv":
         return {"name": "csv", "path": str(path.resolve())}
@@ -85,6 +94,11 @@ def data_tree(data: str) -> Tree:
         f"{', '.join(nearest(data, known))}. Or give an image folder (a folder of images for each "
         "class) or a CSV file with the columns path,label."
     )
+
+
+def _without_path(tree: Tree) -> Tree:
+    """Return `tree` without the empty place that a named recipe for one's own data has."""
+    return {**tree, "data": {key: value for key, value in tree["data"].items() if key != "path"}}
 
 
 def _known_data(name: str) -> None:

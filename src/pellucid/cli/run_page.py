@@ -7,7 +7,7 @@ from typing import Any
 from pellucid.finish import result_text
 from pellucid.runs.folder import METRICS, OPENINGS, Run
 from pellucid.runs.snapshots import snapshots
-from pellucid.sinks.console import percent
+from pellucid.sinks.console import count, percent
 
 
 def run_facts(run: Run) -> dict[str, Any]:
@@ -46,5 +46,5 @@ def run_page(facts: dict[str, Any]) -> str:
         epoch = f"epoch {saved['epoch']}" if saved["epoch"] else "within an epoch"
         lines.append(f"  step {saved['step']:,}, {epoch}{', best' if saved['best'] else ''}")
     lines.append(f"snapshots of the weights: {len(facts['snapshots'])}")
-    lines.append(f"test images opened: {len(facts['openings'])} times")
+    lines.append(f"test images opened: {count(len(facts['openings']), 'time')}")
     return "\n".join(lines)

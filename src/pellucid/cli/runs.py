@@ -5,9 +5,12 @@ from __future__ import annotations
 import json as json_text
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cyclopts import App, Parameter
+
+if TYPE_CHECKING:
+    from pellucid.runs.folder import Run
 
 app = App(
     name="runs",
@@ -31,9 +34,12 @@ def list_runs(*, out: Path = Path("runs"), json: bool = False) -> int:
     from pellucid.cli.tables import print_table
     from pellucid.runs.listing import all_runs
 
-    found = [(run, run.summary()) for run in all_runs(out)]
+    found = [(run, _state(run)) for run in all_runs(out)]
     if json:
-        print(json_text.dumps({"runs": [{"run": str(r.path), "summary": s} for r, s in found]}))
+        rows = [
+            {"run": str(r.path), "summary": s if isinstance(s, dict) else None} for r, s in found
+        ]
+        print(json_text.dumps({"runs": rows}))
     elif not found:
         print(f"There is no run in {out} yet. Start one: pellucid train")
     else:
@@ -76,7 +82,9 @@ def rm(run: str, /, *, yes: bool = False) -> int:
 
     found = find(run)
     if not yes:
-        print(f"{found.path} would be removed for good. Say so: pellucid runs rm {run} --yes")
+        print(
+            f"{found.path} would be removed for good. Say so: pellucid runs rm {found.path} --yes"
+        )
         return 2
     with found.locked():
         shutil.rmtree(found.path)
@@ -84,9 +92,19 @@ def rm(run: str, /, *, yes: bool = False) -> int:
     return 0
 
 
-def _row(name: str, summary: dict[str, Any] | None) -> tuple[str, ...]:
-    if summary is None:
-        return (name, "not finished", "-", "-", "-")
+def _state(run: Run) -> dict[str, Any] | str:
+    """Return the summary of a run, or why there is none: one bad run does not hide the others."""
+    from pellucid.errors import BadRun
+
+    try:
+        return run.summary() or "not finished"
+    except BadRun:
+        return "damaged summary"
+
+
+def _row(name: str, summary: dict[str, Any] | str) -> tuple[str, ...]:
+    if isinstance(summary, str):
+        return (name, summary, "-", "-", "-")
     test = summary["test"]
     accuracy = f"{100 * test['accuracy']:.2f} %" if test else "-"
     n = f"{test['n']:,}" if test else "-"

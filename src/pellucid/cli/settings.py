@@ -24,7 +24,7 @@ def take_settings(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     with commas between them are a list.
 
     >>> take_settings(["mnist", "--optimizer.lr", "0.01", "--data.skip-unreadable", "--json"])
-    ({'optimizer': {'lr': '0.01'}, 'data': {'skip_unreadable': 'true'}}, ['mnist', '--json'])
+    ({'optimizer': {'lr': '0.01'}, 'data': {'skip_unreadable': True}}, ['mnist', '--json'])
     """
     tree: dict[str, Any] = {}
     rest: list[str] = []
@@ -35,11 +35,12 @@ def take_settings(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
         if not match:
             rest.append(word)
             continue
-        value = match.group(2)
+        value: str | bool | None = match.group(2)
         if value is None:
-            value = queue.pop(0) if queue and not queue[0].startswith("--") else "true"
+            value = queue.pop(0) if queue and not queue[0].startswith("--") else True
         keys = match.group(1).replace("-", "_").split(".")
-        put(tree, keys, value.split(",") if NUMBERS.fullmatch(value) else value)
+        is_list = isinstance(value, str) and NUMBERS.fullmatch(value)
+        put(tree, keys, str(value).split(",") if is_list else value)
     return tree, rest
 
 

@@ -18,8 +18,8 @@ def train(
     *,
     recipe: str = "good",
     out: Path = Path("runs"),
-    epochs: int | None = None,
-    seed: int | None = None,
+    epochs: str | None = None,
+    seed: str | None = None,
     device: str | None = None,
     precision: str | None = None,
     deterministic: bool = False,
@@ -43,9 +43,9 @@ def train(
     out
         The folder that collects runs.
     epochs
-        Length of the run; the same as --length "N epochs".
+        Length of the run, a number; the same as --length "N epochs".
     seed
-        Names all random streams.
+        Names all random streams; a whole number.
     device
         auto, cpu, cuda, cuda:1, mps.
     precision

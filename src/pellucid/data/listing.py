@@ -95,7 +95,8 @@ def scan(folder: Path, progress: Progress) -> Listing:
         except OSError as error:
             place = os.path.join(root, here)
             raise BadData(f"{place} cannot be read: {error.strerror or error}.") from None
-        progress("listing files", len(listing.files), len(listing.files))
+        progress("listing files", len(listing.files), 0)
+    progress("listing files", len(listing.files), len(listing.files))
     listing.files.sort(key=lambda file: file.name.encode())
     listing.folders.sort()
     return listing

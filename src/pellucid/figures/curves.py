@@ -21,7 +21,7 @@ def curves(rows: list[dict[str, Any]], title: str, steps_per_epoch: int, best_st
     """
     figure = Figure(figsize=(10, 7), layout="constrained")
     figure.suptitle(title)
-    axes = figure.subplots(2, 2)
+    axes = figure.subplots(2, 2, sharex=True)
     judged = [row for row in rows if row["kind"] == "evaluation"]
     steps = [row for row in rows if row["kind"] == "step"]
     scale = 1 / steps_per_epoch
@@ -29,10 +29,12 @@ def curves(rows: list[dict[str, Any]], title: str, steps_per_epoch: int, best_st
     loss = axes[0, 0]
     loss.plot(
         [scale * row["step"] for row in steps], [row["loss"] for row in steps],
-        color=TRAIN, alpha=0.3, linewidth=1, label="training batches (running)",
+        color=TRAIN, alpha=0.4, linewidth=1, marker="." if len(steps) < 40 else None,
+        label="training batches (running)",
     )  # fmt: skip
     _both(loss, judged, scale, "loss")
-    loss.set(title="Loss (mean cross-entropy, nats)", ylim=(0, None))
+    loss.set(title="Loss (mean cross-entropy, nats)")
+    loss.set_ylim(bottom=0)
 
     accuracy = axes[0, 1]
     _both(accuracy, judged, scale, "accuracy", factor=100)
@@ -40,26 +42,32 @@ def curves(rows: list[dict[str, Any]], title: str, steps_per_epoch: int, best_st
 
     rate = axes[1, 0]
     every = sorted(steps + judged, key=lambda row: row["step"])
-    rate.plot([scale * row["step"] for row in every], [row["lr"] for row in every], color="#444444")
-    rate.set(title="Learning rate", ylim=(0, None))
+    rate.plot(
+        [scale * row["step"] for row in every], [row["lr"] for row in every],
+        color="#444444", marker="." if len(every) < 40 else None,
+    )  # fmt: skip
+    rate.set(title="Learning rate")
+    rate.set_ylim(bottom=0)
 
     gap = axes[1, 1]
     compared = [row for row in judged if row["gap"] is not None]
-    gap.axhline(0, color="#999999", linewidth=0.8)
     gap.plot(
         [scale * row["step"] for row in compared], [100 * row["gap"] for row in compared],
         color="#7a4988", marker="o", markersize=3,
     )  # fmt: skip
     gap.set(title="Gap: training minus validation accuracy (points)")
-    if not compared:
-        gap.text(0.5, 0.5, "no validation images", transform=gap.transAxes, ha="center")
+    if compared:
+        gap.axhline(0, color="#999999", linewidth=0.8)
+    else:
+        gap.text(0.5, 0.6, "no validation images", transform=gap.transAxes, ha="center")
 
     for axis in axes.flat:
         axis.set_xlabel("epochs")
+        axis.set_xlim(left=0)
         axis.grid(alpha=0.25)
         if best_step:
             x = scale * best_step
-            axis.axvline(x, color=BEST, linestyle="--", linewidth=1, label=f"best: epoch {x:g}")
+            axis.axvline(x, color=BEST, linestyle="--", linewidth=1, label=f"best: epoch {x:.3g}")
     for axis in (loss, accuracy):
         axis.legend(fontsize=8)
     return figure

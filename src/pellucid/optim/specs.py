@@ -13,9 +13,9 @@ from torch import nn
 
 from pellucid.optim.groups import decay_groups
 
-Rate = Annotated[float, msgspec.Meta(gt=0)]
+Rate = Annotated[float, msgspec.Meta(gt=0, le=1e6)]
 Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
-Decay = Annotated[float, msgspec.Meta(ge=0)]
+Decay = Annotated[float, msgspec.Meta(ge=0, le=1e6)]
 
 
 class SGD(msgspec.Struct, frozen=True, tag_field="name", tag="sgd", forbid_unknown_fields=True):

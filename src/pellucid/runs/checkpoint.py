@@ -187,8 +187,8 @@ def verify(path: Path) -> dict[str, bytes]:
         data = _read(path / name)
         if len(data) != expected["size"] or hashlib.sha256(data).hexdigest() != expected["sha256"]:
             raise BadCheckpoint(
-                f"{path / name} is damaged: {len(data):,} bytes whose SHA-256 or number differs "
-                f"from the {expected['size']:,} in the manifest."
+                f"{path / name} is damaged: {len(data):,} bytes, {expected['size']:,} expected; "
+                "its SHA-256 is not the one in the manifest."
             )
         files[name] = data
     return files

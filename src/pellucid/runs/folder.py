@@ -77,8 +77,15 @@ class Run:
         return self.path / METRICS
 
     def summary(self) -> dict[str, Any] | None:
-        """Return the summary, or None while the run is not finished."""
-        return self.read_json(SUMMARY)
+        """Return the summary, or None while the run is not finished.
+
+        Raises:
+            BadRun: if it is damaged.
+        """
+        summary = self.read_json(SUMMARY)
+        if summary is not None and not {"best", "test", "seconds"} <= summary.keys():
+            raise BadRun(f"{self.path / SUMMARY} is damaged: it lacks what a summary holds.")
+        return summary
 
     def read_json(self, name: str) -> dict[str, Any] | None:
         """Return the content of the JSON file `name` in this folder, or None without one."""
@@ -116,7 +123,15 @@ class Run:
             lines = (self.path / name).read_text(encoding="utf-8").splitlines(keepends=True)
         except FileNotFoundError:
             return []
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        rows = []
+        for number, line in enumerate(lines, 1):
+            if line.endswith("\n"):
+                try:
+                    rows.append(json.loads(line))
+                except ValueError:
+                    place = f"{self.path / name}, line {number},"
+                    raise BadRun(f"{place} is no row: it is damaged. Restore the file.") from None
+        return rows
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

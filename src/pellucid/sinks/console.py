@@ -39,6 +39,15 @@ def row_text(row: dict[str, Any], steps: int, epochs: int) -> str:
     return f"{text}; validation {_short(validation)}" if validation else text
 
 
+def count(n: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    >>> count(1, "step"), count(1200, "step")
+    ('1 step', '1,200 steps')
+    """
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
 def _short(part: dict[str, Any]) -> str:
     return f"{100 * part['accuracy']:.2f} %, loss {part['loss']:.4f}"
 
@@ -76,12 +85,11 @@ class Console:
     def line(self, text: str = "") -> None:
         """Write one line."""
         self.log(text)
-        if self.stream is None:
-            return
-        if self._bars:
-            self._bars.console.print(text, highlight=False, markup=False, soft_wrap=True)
-        else:
-            print(text, file=self.stream, flush=True)
+        with self._reader_may_be_gone():
+            if self._bars:
+                self._bars.console.print(text, highlight=False, markup=False, soft_wrap=True)
+            elif self.stream is not None:
+                print(text, file=self.stream, flush=True)
 
     def log(self, text: str) -> None:
         """Write one line to the log only; kept until there is one."""
@@ -97,12 +105,13 @@ class Console:
             if done >= total > 0:
                 self.line(f"{what}: {total:,} done")
             return
-        bars = self._open_bars()
-        if what not in self._tasks:
-            self._tasks[what] = bars.add_task(what, total=total)
-        bars.update(self._tasks[what], completed=done, total=total)
-        if done >= total:
-            bars.remove_task(self._tasks.pop(what))
+        with self._reader_may_be_gone():
+            bars = self._open_bars()
+            if what not in self._tasks:
+                self._tasks[what] = bars.add_task(what, total=total or None)
+            bars.update(self._tasks[what], completed=done, total=total or None)
+            if done >= total > 0:
+                bars.remove_task(self._tasks.pop(what))
 
     def step(self, step: Step, rows: Sequence[dict[str, Any]], steps: int, epochs: int) -> None:
         """Show one optimizer step and the rows that it completed."""
@@ -116,6 +125,14 @@ class Console:
         if self._bars:
             self._bars.stop()
             self._bars, self._tasks = None, {}
+
+    @contextlib.contextmanager
+    def _reader_may_be_gone(self) -> Iterator[None]:
+        """Stop showing when the terminal or pipe was closed; training goes on."""
+        try:
+            yield
+        except OSError:
+            self.stream, self.live, self._bars = None, False, None
 
     def _open_bars(self) -> Bars:
         if self._bars is None:

@@ -147,9 +147,9 @@ class Recorder:
         shown = ", ".join(images[:5]) + (", ..." if len(images) > 5 else "")
         raise Diverged(
             f"Step {step.index} (epoch {step.epoch}) gave loss {loss} and gradient norm {norm}: "
-            f"not a finite number. Its batch: {len(images)} images, {shown}. The last good "
-            f"checkpoint is untouched. Usual causes: a learning rate that is too high (here "
-            f"{step.lr:g}; try a tenth), no gradient clipping (--max_grad_norm 1).",
+            f"not a finite number. Its batch: {len(images)} images, {shown}. What was saved before "
+            f"is untouched. Usual causes: a learning rate that is too high (here "
+            f"{step.lr:g}; try a tenth), no gradient clipping (--max-grad-norm 1).",
             step.index,
             images,
         )

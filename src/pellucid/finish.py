@@ -86,10 +86,17 @@ def write_curves(run: Run, built: Assembled) -> None:
     rows = run.rows(run.metrics.name)
     run.write("metrics.csv", metrics_table(rows))
     plan, best = built.task.plan, built.state.best.step
-    figure = curves(rows, run.name, plan.steps_per_epoch, best)
+    points = sorted({plan.steps * i // 200 for i in range(200)})
+    schedule = [(step, built.task.schedule(step)) for step in points]
+    figure = curves(rows, run.name, plan.steps_per_epoch, best, schedule)
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=120)
-    content = {"steps_per_epoch": plan.steps_per_epoch, "best_step": best, "rows": rows}
+    content = {
+        "steps_per_epoch": plan.steps_per_epoch,
+        "best_step": best,
+        "rows": rows,
+        "schedule": schedule,
+    }
     run.write_json("figures/curves.json", content)
     replace_file(run.path / "figures/curves.png", picture.getvalue(), run.disk)
 

@@ -391,7 +391,7 @@ def test_a_negative_number_is_a_value_of_a_setting() -> None:
     ("words", "text"),
     [
         ("--seed 1.7", "whole number"),
-        ("--epochs 2.5.1", "a length is a number and a unit"),
+        ("--epochs 2.5.1", "--epochs must be a number above 0"),
         ("--optimizer.lr inf", "optimizer.lr must be a number"),
         ("--optimizer.lr", "needs a value"),
     ],

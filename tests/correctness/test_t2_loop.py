@@ -698,7 +698,7 @@ def test_trap_T2_23_every_figure_names_its_part_and_its_mode(run: Run):
         assert f"(n = {n}; 95 %:" in line
     log = (run.path / "log.txt").read_text(encoding="utf-8")
     look = next(line for line in log.splitlines() if line.startswith("epoch 1/1"))
-    assert look.index("(eval mode): train") < look.index("validation")
+    assert look.index("eval: train") < look.index("validation")
 
     figure = curves(run.rows("metrics.jsonl"), "a run", 36, 4)
     lines = figure.axes[1].get_legend().get_texts()

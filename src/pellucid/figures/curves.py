@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -10,7 +11,13 @@ from matplotlib.figure import Figure
 TRAIN, VALIDATION, BEST = "#1b6ca8", "#d1495b", "#5b8c5a"
 
 
-def curves(rows: list[dict[str, Any]], title: str, steps_per_epoch: int, best_step: int) -> Figure:
+def curves(
+    rows: list[dict[str, Any]],
+    title: str,
+    steps_per_epoch: int,
+    best_step: int,
+    schedule: Sequence[tuple[int, float]] = (),
+) -> Figure:
     """Return the four curves of a run.
 
     Args:
@@ -18,6 +25,7 @@ def curves(rows: list[dict[str, Any]], title: str, steps_per_epoch: int, best_st
         title: shown above all.
         steps_per_epoch: so that the horizontal axes count epochs.
         best_step: the evaluation that counts, which is marked; 0 marks nothing.
+        schedule: pairs of step and planned learning rate, drawn behind the rates that were used.
     """
     figure = Figure(figsize=(10, 7), layout="constrained")
     figure.suptitle(title)
@@ -34,7 +42,8 @@ def curves(rows: list[dict[str, Any]], title: str, steps_per_epoch: int, best_st
     )  # fmt: skip
     _both(loss, judged, scale, "loss")
     loss.set(title="Loss (mean cross-entropy, nats)")
-    loss.set_ylim(bottom=0)
+    losses = [row["loss"] for row in steps] + [_highest(row) for row in judged]
+    loss.set_ylim(bottom=0, top=1.08 * max(losses, default=1.0))
 
     accuracy = axes[0, 1]
     _both(accuracy, judged, scale, "accuracy", factor=100)
@@ -42,9 +51,12 @@ def curves(rows: list[dict[str, Any]], title: str, steps_per_epoch: int, best_st
 
     rate = axes[1, 0]
     every = sorted(steps + judged, key=lambda row: row["step"])
+    if schedule:
+        planned = [scale * step for step, _ in schedule], [lr for _, lr in schedule]
+        rate.plot(*planned, color="#bbbbbb", linewidth=3, label="schedule")
     rate.plot(
         [scale * row["step"] for row in every], [row["lr"] for row in every],
-        color="#444444", marker="." if len(every) < 40 else None,
+        color="#444444", label="used", marker="." if len(every) < 40 else None,
     )  # fmt: skip
     rate.set(title="Learning rate")
     rate.set_ylim(bottom=0)
@@ -63,14 +75,18 @@ def curves(rows: list[dict[str, Any]], title: str, steps_per_epoch: int, best_st
 
     for axis in axes.flat:
         axis.set_xlabel("epochs")
-        axis.set_xlim(left=0)
+        axis.set_xlim(0, 1.02 * scale * max(row["step"] for row in rows))
         axis.grid(alpha=0.25)
         if best_step:
             x = scale * best_step
             axis.axvline(x, color=BEST, linestyle="--", linewidth=1, label=f"best: epoch {x:.3g}")
-    for axis in (loss, accuracy):
+    for axis in (loss, accuracy, rate):
         axis.legend(fontsize=8)
     return figure
+
+
+def _highest(row: dict[str, Any]) -> float:
+    return max(float(row[part]["loss"]) for part in ("train", "validation") if row[part])
 
 
 def _both(

@@ -35,8 +35,8 @@ def row_text(row: dict[str, Any], steps: int, epochs: int) -> str:
             f"  loss {row['loss']:.4f}  lr {row['lr']:.2g}  gradient {row['grad_norm']:.3g}"
         )
     train, validation = row["train"], row["validation"]
-    text = f"epoch {row['epoch']}/{epochs} (eval mode): train {_short(train)}"
-    return f"{text}; validation {_short(validation)}" if validation else text
+    text = f"epoch {row['epoch']}/{epochs} eval: train {_short(train)}"
+    return f"{text}, validation {_short(validation)}" if validation else text
 
 
 def count(n: int, noun: str) -> str:
@@ -49,7 +49,7 @@ def count(n: int, noun: str) -> str:
 
 
 def _short(part: dict[str, Any]) -> str:
-    return f"{100 * part['accuracy']:.2f} %, loss {part['loss']:.4f}"
+    return f"{100 * part['accuracy']:.2f} % (loss {part['loss']:.4f})"
 
 
 class Console:

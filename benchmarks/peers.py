@@ -48,6 +48,8 @@ CELLS = {
     "pil-0": Cell(),
     "pil-1": Cell(workers=1),
     "pil-2": Cell(workers=2),
+    "pil-fast-0": Cell(fast=True, pool_first=True, barebones=True),
+    "pil-fast-1": Cell(workers=1, fast=True, pool_first=True, barebones=True),
     "items": Cell("items", barebones=True, fast=True, pool_first=True),
     "best": Cell("batches", barebones=True, fast=True, pool_first=True),
     "best-relu-first": Cell("batches", barebones=True, fast=True),

@@ -5,25 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from pellucid.assemble import Assembled, assemble
 from pellucid.catalogue import differences, from_toml, from_tree, read_toml, to_toml, to_tree
 from pellucid.engine import Engine
-from pellucid.errors import BadRun, DataChanged, RecipeMismatch, SaveFailed
+from pellucid.errors import BadRun, DataChanged, RecipeMismatch
 from pellucid.finish import finish
+from pellucid.keeper import Keeper, data_facts, level
 from pellucid.loop import fit
-from pellucid.plan import due
 from pellucid.recipe import Recipe
 from pellucid.runs.checkpoint import Checkpoint
 from pellucid.runs.environment import environment, fingerprint
 from pellucid.runs.folder import ENVIRONMENT, LOG, RECIPE, TIMING, Run
 from pellucid.runs.listing import RUNS, find
-from pellucid.runs.snapshots import save_snapshot, snapshot_steps
 from pellucid.runs.tables import split_table
 from pellucid.sinks.console import Console, count
 from pellucid.sinks.recorder import Recorder
-from pellucid.state import State
 
 Stop = Callable[[], bool]
 
@@ -63,7 +60,7 @@ def train(
     run = Run.create(Path(runs), _slug(recipe))
     with run.locked(), console.logging_to(run.path / LOG):
         run.write(RECIPE, to_toml(to_tree(recipe)))
-        run.write_json(ENVIRONMENT, {**environment(engine), "data": _data_facts(built)})
+        run.write_json(ENVIRONMENT, {**environment(engine), "data": data_facts(built)})
         run.write("split.csv", split_table(built.splits))
         return _go(run, recipe, engine, built, None, console, stop)
 
@@ -152,85 +149,6 @@ def _go(
     return run
 
 
-class Keeper:
-    """Saves a run's state when it is time."""
-
-    def __init__(
-        self,
-        run: Run,
-        recipe: Recipe,
-        engine: Engine,
-        built: Assembled,
-        recorder: Recorder,
-        console: Console,
-    ) -> None:
-        plan = built.task.plan
-        lengths = (plan.steps_per_epoch, recipe.batch_size, plan.steps)
-        self.run = run
-        self.state: State = built.state
-        self.steps = plan.steps
-        self.every = recipe.record.checkpoint.steps(*lengths)
-        self.keep = recipe.record.keep.steps(*lengths)
-        self.snapshots = snapshot_steps(plan.steps, recipe.record.snapshots)
-        self.recorder = recorder
-        self.console = console
-        self.facts: dict[str, Any] = {
-            "recipe": to_toml(to_tree(recipe)),
-            "level": level(engine, built),
-            **_data_facts(built),
-        }
-
-    def snapshot(self) -> None:
-        """Keep a copy of the weights if one is due after this step."""
-        if self.state.step in self.snapshots:
-            weights = self.state.tensors()
-            judged = weights.get("ema", weights["model"])
-            judged.pop("updates", None)
-            try:
-                save_snapshot(self.run.path, self.state.step, judged, self.run.disk)
-            except OSError as error:  # it is for looking inside: no reason to stop training
-                self.console.line(
-                    f"warning: no snapshot of the weights after step {self.state.step}: "
-                    f"{error.strerror or error}."
-                )
-
-    def save_if_due(self, stopped: bool) -> None:
-        """Save when it is time, when this step is the best so far, or when the run stops.
-
-        A save that the disk refuses is reported, and tried again when the next is due; only at
-        the end of a run, or when it stops, is it an error.
-
-        Raises:
-            SaveFailed: as said.
-        """
-        state = self.state
-        if not (
-            stopped or due(state.step, self.every, self.steps) or state.best.step == state.step
-        ):
-            return
-        self.recorder.settle()  # nothing that is not finite gets into a checkpoint
-        try:
-            facts = {**state.facts(), "recorder": self.recorder.facts(), **self.facts}
-            self.run.checkpoints.save(state.tensors(), facts)
-        except SaveFailed as error:
-            if stopped or state.step == self.steps:
-                raise
-            self.console.line(f"warning: {error} Training goes on; the next save tries again.")
-            return
-        self._prune()
-
-    def _prune(self) -> None:
-        """Keep the last two, the best, and every k-th for good."""
-        saved = self.run.checkpoints.steps()
-        every = {step for step in saved if self.keep and step % self.keep == 0}
-        self.run.checkpoints.prune({*saved[-2:], self.state.best.step, *every})
-
-
-def level(engine: Engine, built: Assembled) -> str:
-    """Return how closely a run can be repeated: `bitwise`, `seeded`, or `free`."""
-    return "free" if built.splits.random else engine.level
-
-
 def _checked(recipe: Recipe) -> Recipe:
     """Check a recipe that was made in Python by the rules of a file; parts of one's own pass."""
     tree = to_tree(recipe)
@@ -243,19 +161,6 @@ def _slug(recipe: Recipe) -> str:
     tree = to_tree(recipe)
     data = Path(tree["data"].get("path", "")).stem or tree["data"].get("name", "data")
     return f"{data}-{tree['model'].get('name', 'model')}".replace(" ", "-")
-
-
-def _data_facts(built: Assembled) -> dict[str, Any]:
-    splits = built.splits
-    return {
-        "data_digest": splits.digest,
-        "classes": list(splits.train.classes),
-        "preprocessing": {
-            "shape": list(built.preprocessing.shape),
-            "mean": list(built.preprocessing.mean),
-            "std": list(built.preprocessing.std),
-        },
-    }
 
 
 def _names(built: Assembled) -> Callable[[int], list[str]]:

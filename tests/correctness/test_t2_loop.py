@@ -697,8 +697,9 @@ def test_trap_T2_23_every_figure_names_its_part_and_its_mode(run: Run):
     for line, n in zip(accuracies, ("500", "1,000"), strict=True):
         assert f"(n = {n}; 95 %:" in line
     log = (run.path / "log.txt").read_text(encoding="utf-8")
-    look = next(line for line in log.splitlines() if line.startswith("epoch 1/1"))
-    assert look.index("eval: train") < look.index("validation")
+    looks = [line for line in log.splitlines() if line.startswith("epoch 1/1")]
+    assert [line.split()[2:4] for line in looks] == [["eval", "train"], ["eval", "validation"]]
+    assert all("n = " in line and "95 %:" in line for line in looks)
 
     figure = curves(run.rows("metrics.jsonl"), "a run", 36, 4)
     lines = figure.axes[1].get_legend().get_texts()

@@ -43,7 +43,7 @@ def list_runs(*, out: Path = Path("runs"), json: bool = False) -> int:
     elif not found:
         print(f"There is no run in {out} yet. Start one: pellucid train")
     else:
-        head = ("run", "test accuracy", "n", "steps", "seconds")
+        head = ("run", "steps", "test accuracy", "95 %", "n")
         print_table(head, [_row(run.name, summary) for run, summary in found])
     return 0
 
@@ -104,8 +104,10 @@ def _state(run: Run) -> dict[str, Any] | str:
 
 def _row(name: str, summary: dict[str, Any] | str) -> tuple[str, ...]:
     if isinstance(summary, str):
-        return (name, summary, "-", "-", "-")
+        return (name, "-", summary, "-", "-")
     test = summary["test"]
-    accuracy = f"{100 * test['accuracy']:.2f} %" if test else "-"
-    n = f"{test['n']:,}" if test else "-"
-    return (name, accuracy, n, f"{summary['steps']:,}", f"{summary['seconds']:.0f}")
+    if not test:
+        return (name, f"{summary['steps']:,}", "-", "-", "0")
+    low, high = (f"{100 * edge:.2f}" for edge in test["interval"])
+    accuracy = f"{100 * test['accuracy']:.2f} %"
+    return (name, f"{summary['steps']:,}", accuracy, f"{low}-{high}", f"{test['n']:,}")

@@ -27,16 +27,21 @@ def percent(correct: float, n: int) -> str:
 
 
 def row_text(row: dict[str, Any], steps: int, epochs: int) -> str:
-    """Return a row of `metrics.jsonl` as one line of at most 80 characters."""
+    """Return a row of `metrics.jsonl` as lines of at most 80 characters."""
     if row["kind"] == "step":
         return (
             f"  epoch {row['epoch']:>{len(str(epochs))}}/{epochs}"
             f"  step {row['step']:>{len(str(steps))}}/{steps}"
             f"  loss {row['loss']:.4f}  lr {row['lr']:.2g}  gradient {row['grad_norm']:.3g}"
         )
-    train, validation = row["train"], row["validation"]
-    text = f"epoch {row['epoch']}/{epochs} eval: train {_short(train)}"
-    return f"{text}, validation {_short(validation)}" if validation else text
+    head = f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs} eval"
+    lines = []
+    for part in ("train", "validation"):
+        scores = row[part]
+        if scores:
+            accuracy = percent(scores["accuracy"] * scores["n"], scores["n"])
+            lines.append(f"{head} {part:<10} {accuracy}, loss {scores['loss']:.4f}")
+    return "\n".join(lines)
 
 
 def count(n: int, noun: str) -> str:
@@ -46,10 +51,6 @@ def count(n: int, noun: str) -> str:
     ('1 step', '1,200 steps')
     """
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
-
-
-def _short(part: dict[str, Any]) -> str:
-    return f"{100 * part['accuracy']:.2f} % (loss {part['loss']:.4f})"
 
 
 class Console:

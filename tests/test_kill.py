@@ -149,8 +149,9 @@ def test_two_processes_on_one_run(
 ) -> None:
     process = processes.Process(target=work, args=(recipe.with_(length=steps(5000)), tmp_path))
     process.start()
-    while not list(tmp_path.glob("*/metrics.jsonl")):
+    while process.is_alive() and not list(tmp_path.glob("*/metrics.jsonl")):
         time.sleep(0.01)
+    assert process.is_alive()
     run = all_runs(tmp_path)[0]
     with pytest.raises(RunBusy, match=rf"in use by process {process.pid} on "):
         resume(run.path)

@@ -41,6 +41,7 @@ def fit(state: State, task: Task, engine: Engine) -> Iterator[Step]:
                 loss = task.loss(model(batch.images), batch.targets) * batch.share
             engine.backward(loss)
             total, size = total + loss.detach(), batch.size  # on the device: float() would wait
+            del batch, loss  # free their memory now: kept over the yield, it costs time
 
         # update
         grad_norm = engine.clip(state.model, task.max_grad_norm)

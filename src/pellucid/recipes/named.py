@@ -43,7 +43,14 @@ def named(recipe: str, data: str) -> Recipe:
 def good(data: str) -> Recipe:
     """Return our best plain recipe for `data`; unknown data gets that of an image folder.
 
-    PROMISES
+    What was measured on two cores with PyTorch 2.13, best checkpoint by validation, test images:
+
+    - `pellucid train digits --seed S`: mean 98.52 % over seeds 0 to 4 (98.4 to 98.6; test n =
+      1,000), about 20 s of wall time, imports included.
+    - `pellucid train mnist --seed S`: mean 99.42 % over seeds 0 to 2 (99.39, 99.40, 99.48; test n
+      = 10,000; 54,000 training images).
+
+    The recipes of the other data have no promise yet.
 
     >>> good("digits").batch_size
     128
@@ -94,6 +101,9 @@ def notes(data: str) -> Recipe:
 
     The MNIST CNN for grey digits and clothes, 12 epochs; the three-convolution SimpleCNN for
     everything else, 10 epochs.
+
+    `pellucid train mnist --recipe notes --seed S`: mean 99.15 % over seeds 0 to 2 (99.00, 99.26,
+    99.18; test n = 10,000; 54,000 training images).
 
     >>> str(notes("mnist").length)
     '12 epochs'

@@ -126,7 +126,7 @@ def _build(source: Source, progress: Progress, open_sink: Callable[[Shape], Sink
     notes: tuple[str, ...] = ()
     if not (size and channels):
         headers = list(
-            _in_order(partial(_probe, files.read), len(files.files), progress, "looking")
+            _in_order(partial(_probe, files.read), len(files.files), progress, "looking at")
         )
         size, channels, notes = _choose(source, [header for header in headers if header])
     sink = open_sink((len(files.files), channels, size, size))

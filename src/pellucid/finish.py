@@ -42,7 +42,7 @@ def finish(run: Run, engine: Engine, built: Assembled, tax: float, console: Cons
         "best": {
             "step": best.step,
             "epoch": best.step / plan.steps_per_epoch,
-            "accuracy": best.facts["best"]["accuracy"],
+            "accuracy": validation.accuracy if validation.n else None,
         },
         "steps": plan.steps,
         "parameters": sum(p.numel() for p in built.state.model.parameters()),

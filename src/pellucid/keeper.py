@@ -48,11 +48,8 @@ class Keeper:
     def snapshot(self) -> None:
         """Keep a copy of the weights if one is due after this step."""
         if self.state.step in self.snapshots:
-            weights = self.state.tensors()
-            judged = weights.get("ema", weights["model"])
-            judged.pop("updates", None)
             try:
-                save_snapshot(self.run.path, self.state.step, judged, self.run.disk)
+                save_snapshot(self.run.path, self.state.step, self.state.weights(), self.run.disk)
             except OSError as error:  # it is for looking inside: no reason to stop training
                 self.console.line(
                     f"warning: no snapshot of the weights after step {self.state.step}: "

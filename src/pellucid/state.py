@@ -134,6 +134,10 @@ class State:
             if tensors
         }
 
+    def weights(self) -> dict[str, Tensor]:
+        """Return copies of the weights that are judged: the average if there is one."""
+        return {name: _copy(tensor) for name, tensor in self.ema.model.state_dict().items()}
+
     def facts(self) -> dict[str, Any]:
         """Return everything that is not a tensor, as plain values for JSON."""
         return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import msgspec
 
@@ -76,13 +76,9 @@ class Mnist(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="mnist"
         validation: share of the training images that becomes validation.
     """
 
+    test: ClassVar[float] = 0.0  # each brings its own test images
     root: str = ""
     validation: Share = 0.1
-
-    @property
-    def test(self) -> float:
-        """0: the set brings its own test images."""
-        return 0.0
 
     def load(self, progress: Progress = no_progress) -> Loaded:
         """Return the images, uint8 (M, 1, 28, 28).
@@ -107,13 +103,9 @@ class FashionMnist(
         validation: share of the training images that becomes validation.
     """
 
+    test: ClassVar[float] = 0.0  # each brings its own test images
     root: str = ""
     validation: Share = 0.1
-
-    @property
-    def test(self) -> float:
-        """0: the set brings its own test images."""
-        return 0.0
 
     def load(self, progress: Progress = no_progress) -> Loaded:
         """Return the images, uint8 (M, 1, 28, 28).
@@ -139,13 +131,9 @@ class Cifar10(
         validation: share of the training images that becomes validation.
     """
 
+    test: ClassVar[float] = 0.0  # each brings its own test images
     root: str = ""
     validation: Share = 0.1
-
-    @property
-    def test(self) -> float:
-        """0: the set brings its own test images."""
-        return 0.0
 
     def load(self, progress: Progress = no_progress) -> Loaded:
         """Return the images, uint8 (M, 3, 32, 32).
@@ -170,13 +158,9 @@ class Cifar100(
         validation: share of the training images that becomes validation.
     """
 
+    test: ClassVar[float] = 0.0  # each brings its own test images
     root: str = ""
     validation: Share = 0.1
-
-    @property
-    def test(self) -> float:
-        """0: the set brings its own test images."""
-        return 0.0
 
     def load(self, progress: Progress = no_progress) -> Loaded:
         """Return the images, uint8 (M, 3, 32, 32).

@@ -43,6 +43,7 @@ class Recorder:
         self.window = Mean()
         self.epoch = Mean()
         self.epoch_index = 0
+        self.norm = math.nan
         self.started = time.perf_counter()
         self.seen = 0
         self.overhead = 0.0
@@ -73,7 +74,7 @@ class Recorder:
         self.pending.append(step)
         row_due = step.index % self.every == 0
         if row_due or step.evaluation or step.loss.device.type == "cpu":
-            self._settle()
+            self.settle()
         rows = []
         if row_due:
             rows.append(self._step_row(step))
@@ -94,7 +95,20 @@ class Recorder:
         Raises:
             Diverged: as a call does.
         """
-        self._settle()
+        if not self.pending:
+            return
+        losses = torch.stack([step.loss for step in self.pending]).tolist()
+        norms = torch.stack([step.grad_norm for step in self.pending]).tolist()
+        for step, loss, norm in zip(self.pending, losses, norms, strict=True):
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                self._diverged(step, loss, norm)
+            if step.epoch != self.epoch_index:
+                self.epoch, self.epoch_index = Mean(), step.epoch
+            self.epoch.add(loss, step.size)
+            self.window.add(loss, step.size)
+            self.norm = norm
+            self.seen += step.size
+        self.pending.clear()
 
     def facts(self) -> dict[str, Any]:
         """Return what a resumed run needs to write the same rows; the file is synced first."""
@@ -125,22 +139,6 @@ class Recorder:
         if facts:
             self.window, self.epoch = Mean(*facts["window"]), Mean(*facts["epoch"])
             self.epoch_index = facts["epoch_index"]
-
-    def _settle(self) -> None:
-        if not self.pending:
-            return
-        losses = torch.stack([step.loss for step in self.pending]).tolist()
-        norms = torch.stack([step.grad_norm for step in self.pending]).tolist()
-        for step, loss, norm in zip(self.pending, losses, norms, strict=True):
-            if not (math.isfinite(loss) and math.isfinite(norm)):
-                self._diverged(step, loss, norm)
-            if step.epoch != self.epoch_index:
-                self.epoch, self.epoch_index = Mean(), step.epoch
-            self.epoch.add(loss, step.size)
-            self.window.add(loss, step.size)
-            self.norm = norm
-            self.seen += step.size
-        self.pending.clear()
 
     def _diverged(self, step: Step, loss: float, norm: float) -> None:
         images = self.images(step.index - 1)

@@ -56,7 +56,7 @@ def test_any_optimizer_survives(data: st.DataObject) -> None:
     ("changes", "message"),
     [
         ({"optimizer": {"name": "adamx"}},
-         r'optimizer.name must be one of adam, adamw, sgd. Got "adamx"; did you mean "adam"\?'),
+         r'optimizer.name must be one of adam, adamw, adagrad, muon, rmsprop, sgd. Got "adamx"; did you mean "adam"\?'),
         ({"optimizer": {"lr": "-1"}}, r'optimizer.lr must be a number > 0.0. Got "-1"'),
         ({"optimizer": {"lr": "fast"}}, r'optimizer.lr must be a number. Got "fast"'),
         ({"optimizer": {"lrr": 1}}, r'no setting "optimizer.lrr" .* did you mean "lr"\?'),
@@ -68,7 +68,7 @@ def test_any_optimizer_survives(data: st.DataObject) -> None:
         ({"batch_size": "0"}, "batch_size must be a whole number >= 1"),
         ({"seed": "1.5"}, 'seed must be a whole number. Got "1.5"'),
         ({"max_grad_norm": "nan"}, "max_grad_norm must be a number > 0"),
-        ({"engine": {"precision": "fp8"}}, 'engine.precision must be one of fp32. Got "fp8"'),
+        ({"engine": {"precision": "fp8"}}, 'must be one of fp32, bf16, fp16. Got "fp8"'),
         ({"engine": {"deterministic": "maybe"}}, 'must be true or false. Got "maybe"'),
         ({"model": {"name": "resnet", "depth": "21"}}, r"depth must be 6 n \+ 2: .*; got 21"),
         ({"optimizer": {"name": "sgd", "momentum": 0}}, "nesterov needs a momentum above 0"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
@@ -11,13 +13,17 @@ from pellucid.data.preprocessing import Preprocessing
 from pellucid.data.split import split
 from pellucid.engine import Engine
 from pellucid.errors import BadRecipe
+from pellucid.optim.freezing import training_mode
 from pellucid.optim.schedules import PlateauSpec
 from pellucid.plan import Plan
-from pellucid.recipe import Recipe
+from pellucid.recipe import LossSpec, Recipe
 from pellucid.seeds import reseed
 from pellucid.state import Best, State
+from pellucid.stopping import NeverStop
 from pellucid.task import Task
-from pellucid.values import ImageSet, Progress, Splits, no_progress
+from pellucid.values import ImageSet, Loss, Progress, Splits, no_progress
+
+T = TypeVar("T")
 
 PROBE = 2000
 """Training images, at most, that are judged in eval mode beside the validation images."""
@@ -54,29 +60,32 @@ def assemble(recipe: Recipe, engine: Engine, progress: Progress = no_progress) -
             "schedule.name plateau watches the validation loss, and there are no validation "
             "images. Set --data.validation above 0, or take another schedule."
         )
+    _check_stop(recipe, splits)
     preprocessing = Preprocessing.measure(splits.train)
     prepare = preprocessing.on(engine.device)
-    batches = Batches(splits.train, recipe.batch_size, recipe.accumulate, recipe.seed)
+    classes = len(splits.train.classes)
+    batches = Batches(
+        splits.train, recipe.batch_size, recipe.accumulate, recipe.seed, recipe.sampling
+    )
     plan = _plan(recipe, batches.steps_per_epoch)
-    schedule = recipe.schedule.build(recipe.optimizer.lr, plan.steps, plan.steps_per_epoch)
+    state = build_state(recipe, engine, preprocessing.shape, classes)
     task = Task(
         train=batches,
         probe=_probe(splits.train),
         validation=splits.validation,
         prepare=prepare,
-        augment=recipe.augment.build(recipe.seed, prepare),
-        loss=recipe.loss,
-        schedule=schedule,
+        augment=_fitting(lambda: recipe.augment.build(recipe.seed, prepare, classes)),
+        loss=_loss(recipe, splits.train, engine),
+        schedule=_fitting(
+            lambda: recipe.schedule.build(recipe.optimizer.lr, plan.steps, plan.steps_per_epoch)
+        ),
         plan=plan,
+        mode=training_mode(state.model, plan.steps_per_epoch),
         max_grad_norm=recipe.max_grad_norm,
+        max_grad_value=recipe.max_grad_value,
         seed=recipe.seed,
     )
-    return Assembled(
-        build_state(recipe, engine, preprocessing.shape, len(splits.train.classes)),
-        task,
-        splits,
-        preprocessing,
-    )
+    return Assembled(state, task, splits, preprocessing)
 
 
 def build_state(recipe: Recipe, engine: Engine, shape: tuple[int, int, int], classes: int) -> State:
@@ -90,14 +99,41 @@ def build_state(recipe: Recipe, engine: Engine, shape: tuple[int, int, int], cla
         model = recipe.model.build(shape, classes)
     except ValueError as error:
         raise BadRecipe(f"The model does not fit the data: {error}.") from None
-    engine.wrap(model)  # the optimizer has to see the weights where they will be
+    recipe.init.apply(model)
+    engine.put(model)  # the optimizer has to see the weights where they will be
     return State(
         model=model,
         optimizer=recipe.optimizer.build(model),
         ema=recipe.ema.build(model),
         plateau=recipe.schedule.plateau(),
+        stop=recipe.stop.build(),
         best=Best(),
+        scaler=engine.scaler,
     )
+
+
+def _check_stop(recipe: Recipe, splits: Splits) -> None:
+    if not isinstance(recipe.stop.build(), NeverStop) and not len(splits.validation):
+        raise BadRecipe(
+            "stop.patience watches the validation part, and there are no validation images. Set "
+            "--data.validation above 0, or take stop.patience away."
+        )
+
+
+def _loss(recipe: Recipe, train: ImageSet, engine: Engine) -> Loss:
+    loss = recipe.loss
+    if not isinstance(loss, LossSpec):
+        return loss
+    counts = torch.bincount(train.targets, minlength=len(train.classes))
+    return _fitting(lambda: loss.build(counts, engine.device))
+
+
+def _fitting(build: Callable[[], T]) -> T:
+    """Return what `build` makes; that the parts do not fit is the recipe's fault."""
+    try:
+        return build()
+    except ValueError as error:
+        raise BadRecipe(f"{str(error)[0].upper()}{str(error)[1:]}.") from None
 
 
 def _plan(recipe: Recipe, per_epoch: int) -> Plan:

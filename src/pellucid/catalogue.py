@@ -21,18 +21,30 @@ from pellucid.augment.pipeline import AugmentSpec
 from pellucid.data.digits import Digits
 from pellucid.data.folder import Folder
 from pellucid.data.known import Cifar10, Cifar100, FashionMnist, Mnist
+from pellucid.data.sampling import Balanced, Shuffled
 from pellucid.data.table import Csv
 from pellucid.engine import EngineSpec
 from pellucid.errors import BadRecipe, did_you_mean, nearest
+from pellucid.models.init import Bad, Default, Kaiming, Xavier
 from pellucid.models.mlp import MLPSpec
 from pellucid.models.mnist_cnn import MnistCNNSpec
 from pellucid.models.resnet import ResNetSpec
 from pellucid.models.simple_cnn import SimpleCNNSpec
 from pellucid.optim.losses import CrossEntropy
-from pellucid.optim.schedules import Constant, Cosine, PlateauSpec, StepDecay
-from pellucid.optim.specs import SGD, Adam, AdamW
+from pellucid.optim.schedules import (
+    Constant,
+    Cosine,
+    Exponential,
+    Linear,
+    MultiStep,
+    OneCycle,
+    PlateauSpec,
+    StepDecay,
+)
+from pellucid.optim.specs import SGD, Adagrad, Adam, AdamW, Muon, RMSprop
 from pellucid.plan import Duration
 from pellucid.recipe import EMASpec, Recipe, RecordSpec
+from pellucid.stopping import StopSpec
 
 COMMAND_LINE = "the command line"
 """Where settings come from that are no file."""
@@ -44,17 +56,22 @@ Tree = dict[str, Any]
 
 Data = Digits | Mnist | FashionMnist | Cifar10 | Cifar100 | Folder | Csv
 Model = MnistCNNSpec | SimpleCNNSpec | MLPSpec | ResNetSpec
-Optimizer = SGD | Adam | AdamW
-Schedule = Constant | StepDecay | Cosine | PlateauSpec
+Init = Default | Kaiming | Xavier | Bad
+Sampling = Shuffled | Balanced
+Optimizer = SGD | Adagrad | RMSprop | Adam | AdamW | Muon
+Schedule = Constant | StepDecay | MultiStep | Exponential | Cosine | OneCycle | Linear | PlateauSpec
 
 SECTIONS: dict[str, Any] = {
     "data": Data,
     "model": Model,
+    "init": Init,
+    "sampling": Sampling,
     "augment": AugmentSpec,
     "loss": CrossEntropy,
     "optimizer": Optimizer,
     "schedule": Schedule,
     "ema": EMASpec,
+    "stop": StopSpec,
     "engine": EngineSpec,
     "record": RecordSpec,
 }
@@ -70,14 +87,18 @@ class RecipeFile(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     batch_size: Annotated[int, msgspec.Meta(ge=1)]
     accumulate: Annotated[int, msgspec.Meta(ge=1)]
     max_grad_norm: Annotated[float, msgspec.Meta(gt=0)]
+    max_grad_value: Annotated[float, msgspec.Meta(gt=0)] = math.inf
     seed: Annotated[int, msgspec.Meta(ge=0)]
     data: Data
     model: Model
+    init: Init = Default()
+    sampling: Sampling = Shuffled()
     augment: AugmentSpec
     loss: CrossEntropy
     optimizer: Optimizer
     schedule: Schedule
     ema: EMASpec
+    stop: StopSpec = StopSpec()
     engine: EngineSpec
     record: RecordSpec
 
@@ -89,7 +110,7 @@ def names(section: str) -> tuple[str, ...]:
     """Return the names that `section` knows; none if its type is not chosen by name.
 
     >>> names("optimizer")
-    ('sgd', 'adam', 'adamw')
+    ('sgd', 'adagrad', 'rmsprop', 'adam', 'adamw', 'muon')
     """
     return tuple(_by_name(section))
 
@@ -234,9 +255,9 @@ def read_toml(path: Path) -> Tree:
 
 
 def _lists(value: Any) -> Any:
-    """Return `value` with lists for tuples, as TOML and JSON bring them back."""
+    """Return `value` as TOML brings it back: lists for tuples, and nothing for None."""
     if isinstance(value, dict):
-        return {key: _lists(item) for key, item in value.items()}
+        return {key: _lists(item) for key, item in value.items() if item is not None}
     return [_lists(item) for item in value] if isinstance(value, list | tuple) else value
 
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from typing import Annotated, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import msgspec
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_
 
 from pellucid.errors import BadRecipe
+from pellucid.memory import keep_freed_memory
 from pellucid.values import Batch
 
 LAYOUT = torch.channels_last
@@ -24,19 +25,27 @@ fast in fp32, with a fused optimizer and pooling before ReLU (`benchmarks/`). It
 number lies, not what a file holds: checkpoints are written in the usual order."""
 
 
+Precision = Literal["fp32", "bf16", "fp16"]
+TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
 class EngineSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a recipe asks for its device.
 
     Args:
         device: `auto` takes a GPU if there is one; or `cpu`, `cuda`, `cuda:1`, `mps`.
-        precision: of the forward pass.
+        precision: of the forward pass: `fp32`; `bf16`, on a CPU only after its kernels were
+            checked with this model; `fp16`, on a GPU, with a scaled loss.
+        compile: turn the model into kernels of its own with `torch.compile`, which takes long at
+            first. On two cores the networks here became slower with it.
         threads: CPU threads; 0 leaves the choice to PyTorch.
         deterministic: on a GPU, only kernels that give the same bits each time. A CPU always
             does.
     """
 
     device: str = "auto"
-    precision: Literal["fp32"] = "fp32"
+    precision: Precision = "fp32"
+    compile: bool = False
     threads: Annotated[int, msgspec.Meta(ge=0)] = 0
     deterministic: bool = False
 
@@ -46,22 +55,30 @@ class Engine:
 
     Attributes:
         device: where the model and its batches are.
+        precision: of the forward pass. It may be `fp32` where the recipe asked for less: see
+            `precision.py`.
         rank: the number of this process among those that train together.
+        scaler: of the loss in fp16, where small gradients would become 0; else it does nothing.
     """
 
     def __init__(self, device: torch.device, spec: EngineSpec) -> None:
         self.device = device
         self.spec = spec
+        self.precision: Precision = spec.precision
         self.rank = 0
+        self.scaler = torch.amp.GradScaler(device.type, enabled=spec.precision == "fp16")
 
     @classmethod
     def start(cls, spec: EngineSpec) -> Engine:
         """Choose the device and set the number of threads and the level of determinism.
 
         Raises:
-            BadRecipe: if the device is unknown or not there.
+            BadRecipe: if the device is unknown or not there, or cannot do the precision.
         """
         device = choose_device(spec.device)
+        _check_precision(device, spec.precision)
+        if device.type == "cpu":
+            keep_freed_memory()
         if spec.threads:
             torch.set_num_threads(spec.threads)
         if spec.deterministic and device.type == "cuda":
@@ -83,8 +100,8 @@ class Engine:
         threads = torch.get_num_threads()
         return f"{self.device} ({threads} thread{'s' * (threads != 1)})"
 
-    def wrap(self, model: nn.Module) -> nn.Module:
-        """Put `model` on the device, in place, and return it ready for training.
+    def put(self, model: nn.Module) -> nn.Module:
+        """Put `model` on the device, in place, in the memory layout that is used; return it.
 
         Raises:
             BadRecipe: if it holds a layer that this machine's kernels do not compute safely.
@@ -94,6 +111,11 @@ class Engine:
         model.to(self.device)
         return cast(nn.Module, model.to(memory_format=LAYOUT))  # type: ignore[call-overload]
 
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """Put `model` on the device, in place, and return what training calls."""
+        model = self.put(model)
+        return cast(nn.Module, torch.compile(model)) if self.spec.compile else model
+
     def place(self, batch: Batch) -> Batch:
         """Return `batch` with its images, still uint8, and targets on the device."""
         return batch.to(self.device)
@@ -102,33 +124,53 @@ class Engine:
         """Return 0 as a 0-d tensor on the device."""
         return torch.zeros((), device=self.device)
 
-    def forward(self, model: nn.Module, *, sync: bool) -> contextlib.AbstractContextManager[None]:
+    def forward(self, model: nn.Module, *, sync: bool) -> contextlib.AbstractContextManager[Any]:
         """Return the context of a forward pass; `sync` on the last piece of a step.
 
-        The seam for lower precision and for several processes: in fp32 and one process there
-        is nothing to do.
+        In lower precision PyTorch chooses the type of each operation: products in bf16 or fp16,
+        sums and norms in fp32. The weights stay in fp32.
         """
-        del model, sync
-        return contextlib.nullcontext()
+        del model, sync  # several processes will need them
+        if self.precision == "fp32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, TYPES[self.precision])
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradient of `loss` to that of each parameter."""
-        loss.backward()
+        self.scaler.scale(loss).backward()
 
-    def clip(self, model: nn.Module, max_norm: float) -> Tensor:
-        """Return the norm of the gradient, after scaling it down to at most `max_norm`.
+    def unscale(self, optimizer: torch.optim.Optimizer) -> None:
+        """Divide the gradients by the scale of the loss."""
+        self.scaler.unscale_(optimizer)
 
-        The norm is that before scaling. It is measured also where nothing is clipped.
+    def clip(self, model: nn.Module, max_norm: float, max_value: float = math.inf) -> Tensor:
+        """Return the norm of the gradient; scale it down to `max_norm`, then cut each number.
+
+        The norm is that before clipping. It is measured also where nothing is clipped.
         """
         parameters = [p for p in model.parameters() if p.grad is not None]
-        norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
         if math.isfinite(max_norm):
             clip_grads_with_norm_(parameters, max_norm, norm)
+        if math.isfinite(max_value):
+            clip_grad_value_(parameters, max_value)
         return norm
 
     def step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Take one step."""
-        optimizer.step()
+        """Take one step; in fp16 none if a gradient overflowed, and then the scale is halved."""
+        self.scaler.step(optimizer)
+        self.scaler.update()
+
+
+def _check_precision(device: torch.device, precision: Precision) -> None:
+    if precision == "fp16" and device.type != "cuda":
+        raise BadRecipe(
+            f"engine.precision fp16 needs a CUDA GPU; the device is {device}. Allowed on a CPU: "
+            "fp32, bf16."
+        )
+    if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise BadRecipe(f"{torch.cuda.get_device_name(device)} has no bf16. Allowed: fp32, fp16.")
 
 
 def _refuse_unsafe(model: nn.Module) -> None:

@@ -20,9 +20,16 @@ from pellucid.sinks.console import Console, percent
 from pellucid.values import ImageSet, Metrics
 
 
-def finish(run: Run, engine: Engine, built: Assembled, tax: float, console: Console) -> None:
-    """Judge the best checkpoint on validation and, once, on test; write tables and curves."""
+def finish(run: Run, engine: Engine, built: Assembled, tax: float, console: Console) -> str:
+    """Judge the best checkpoint on validation and, once, on test; return the result as text.
+
+    Tables and curves are written.
+    """
     write_curves(run, built)
+    steps, early = (
+        built.state.step,
+        built.state.stop.now and built.state.step < built.task.plan.steps,
+    )
     found = judged(run)
     for problem in found.problems:
         console.line(f"warning: {problem}")
@@ -44,14 +51,18 @@ def finish(run: Run, engine: Engine, built: Assembled, tax: float, console: Cons
             "epoch": best.step / plan.steps_per_epoch,
             "accuracy": validation.accuracy if validation.n else None,
         },
-        "steps": plan.steps,
+        "steps": steps,
+        "stopped_early": early,
+        "precision": engine.precision,
         "parameters": sum(p.numel() for p in built.state.model.parameters()),
         "level": best.facts["level"],
         "seconds": seconds(run),
         "tax": tax,
     }
     run.write_json(SUMMARY, summary)
-    console.log(result_text(summary))
+    text = result_text(summary)
+    console.log(text)
+    return text
 
 
 def judge(run: Run, engine: Engine, built: Assembled, data: ImageSet, name: str) -> Metrics:

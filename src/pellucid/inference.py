@@ -176,6 +176,9 @@ def classifier(
     facts = checkpoint.facts
     recipe = recipe or from_tree(_with_known_data(from_toml(facts["recipe"])), f"{run.path}")
     engine = Engine.start(recipe.engine_on(device))
+    trained = checkpoint.facts.get("engine", {})
+    if trained.get("device") == engine.device.type:  # elsewhere its kernels were not checked
+        engine.precision = trained["precision"]
     preprocessing = Preprocessing(
         tuple(facts["preprocessing"]["shape"]),
         tuple(facts["preprocessing"]["mean"]),

@@ -42,6 +42,7 @@ class Keeper:
         self.facts: dict[str, Any] = {
             "recipe": to_toml(to_tree(recipe)),
             "level": level(engine, built),
+            "engine": {"device": engine.device.type, "precision": engine.precision},
             **data_facts(built),
         }
 
@@ -66,16 +67,15 @@ class Keeper:
             SaveFailed: as said.
         """
         state = self.state
-        if not (
-            stopped or due(state.step, self.every, self.steps) or state.best.step == state.step
-        ):
+        last = stopped or state.stop.now or state.step == self.steps
+        if not (last or due(state.step, self.every, self.steps) or state.best.step == state.step):
             return
         self.recorder.settle()  # nothing that is not finite gets into a checkpoint
         try:
             facts = {**state.facts(), "recorder": self.recorder.facts(), **self.facts}
             self.run.checkpoints.save(state.tensors(), facts)
         except SaveFailed as error:
-            if stopped or state.step == self.steps:
+            if last:
                 raise
             self.console.line(f"warning: {error} Training goes on; the next save tries again.")
             return

@@ -27,24 +27,26 @@ def fit(state: State, task: Task, engine: Engine) -> Iterator[Step]:
     plan = task.plan
     model = engine.wrap(state.model)  # on its device; `state.model` stays the bare module
 
-    while state.step < plan.steps:
+    while state.step < plan.steps and not state.stop.now:
         step = state.step
         reseed(task.seed, "step", step, engine.rank)  # all randomness is a function of the step
         lr = set_lr(state.optimizer, state.plateau.lower(task.schedule(step)))
-        model.train()  # the caller may have left it in eval mode
+        task.mode(state.model, step)  # training mode, but for what is frozen
 
         # forward and backward, one piece at a time (one piece, unless accumulating)
         total, size = engine.zero(), 0
         for batch, last in task.train.pieces(step):
             batch = task.augment(engine.place(batch), step)
             with engine.forward(model, sync=last):
-                loss = task.loss(model(batch.images), batch.targets) * batch.share
+                logits = model(batch.images).float()
+                loss = task.loss(logits, batch.targets) * batch.share
             engine.backward(loss)
             total, size = total + loss.detach(), batch.size  # on the device: float() would wait
-            del batch, loss  # free their memory now: kept over the yield, it costs time
+            del batch, logits, loss  # free their memory now: kept over the yield, it costs time
 
         # update
-        grad_norm = engine.clip(state.model, task.max_grad_norm)
+        engine.unscale(state.optimizer)  # in fp16; else nothing
+        grad_norm = engine.clip(state.model, task.max_grad_norm, task.max_grad_value)
         engine.step(state.optimizer)
         state.optimizer.zero_grad(set_to_none=True)
         state.ema.update(state.model)
@@ -56,5 +58,6 @@ def fit(state: State, task: Task, engine: Engine) -> Iterator[Step]:
             evaluation = evaluate(engine, state.ema.model, task)
             state.best.offer(evaluation.validation, state.step)
             state.plateau.offer(evaluation.validation)
+            state.stop.offer(evaluation.validation)
 
         yield Step(state.step, plan.epoch(state.step), total, size, lr, grad_norm, evaluation)

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 import msgspec
 import torch
 from torch import Tensor, nn
 
+from pellucid.boardspec import TensorBoardSpec, VisdomSpec
 from pellucid.engine import EngineSpec
 from pellucid.plan import Duration, epochs
 from pellucid.state import EMA, NoEMA
-from pellucid.values import Augment, DataSource, PlateauRule, Schedule
+from pellucid.stopping import StopSpec
+from pellucid.values import Augment, DataSource, Loss, PlateauRule, Schedule, StopRule
 
 
 class ModelSpec(Protocol):
@@ -51,15 +53,37 @@ class ScheduleSpec(Protocol):
 class AugmentBuilder(Protocol):
     """Builds the augmentation of a training batch."""
 
-    def build(self, seed: int, prepare: Any) -> Augment:
+    def build(self, seed: int, prepare: Any, classes: int) -> Augment:
         """Return the function (batch, step) -> batch as the network gets it."""
 
 
+@runtime_checkable
 class LossSpec(Protocol):
-    """A loss."""
+    """A loss that is made for the data."""
 
-    def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean over the batch."""
+    def build(self, counts: Tensor, device: torch.device) -> Loss:
+        """Return (logits, targets) -> mean loss, given the training images of each class (K,)."""
+
+
+class InitSpec(Protocol):
+    """Draws initial weights."""
+
+    def apply(self, model: nn.Module) -> None:
+        """Draw the weights of `model` anew, or leave them as its own code drew them."""
+
+
+class Sampling(Protocol):
+    """Which training images an epoch shows, and in which order."""
+
+    def order(self, labels: Tensor, draws: torch.Generator) -> Tensor:
+        """Return the positions of one epoch, int64 (N,), for `labels` (N,)."""
+
+
+class StopBuilder(Protocol):
+    """Builds the rule that may end a run early."""
+
+    def build(self) -> StopRule:
+        """Return the rule, with its counters at 0."""
 
 
 class EMASpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -85,12 +109,16 @@ class RecordSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         keep: checkpoints at these times are kept for good, beside the last and the best.
         snapshots: how many copies of the weights, evenly spread over the run, are kept for
             looking inside, beside that of step 0; 0 keeps none at all.
+        tensorboard: write the run for TensorBoard too; needs the extra `board`.
+        visdom: show it on a Visdom server that runs already.
     """
 
     every: Annotated[int, msgspec.Meta(ge=1)] = 50
     checkpoint: Duration = epochs(1)
     keep: Duration = epochs(5)
     snapshots: Annotated[int, msgspec.Meta(ge=0)] = 12
+    tensorboard: TensorBoardSpec | None = None
+    visdom: VisdomSpec | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,16 +128,20 @@ class Recipe:
     Args:
         data: where the images come from, and how large validation and test are.
         model: the network.
+        init: how its weights are drawn.
+        sampling: which training images an epoch shows.
         augment: what is done to training images.
-        loss: (logits, targets) -> mean loss.
+        loss: (logits, targets) -> mean loss; a spec, or from Python any function.
         optimizer: with its learning rate.
         schedule: of the learning rate.
         ema: averaging of weights.
+        stop: whether the run may end early.
         length: of the run.
         evaluate: time between two evaluations.
         batch_size: images per optimizer step.
         accumulate: pieces in which a batch is computed, to save memory.
         max_grad_norm: gradients are scaled down to this norm; `inf` only measures it.
+        max_grad_value: each number of a gradient is cut to this size; `inf` leaves all.
         seed: names all random streams.
         engine: device and precision.
         record: what is written down.
@@ -121,16 +153,20 @@ class Recipe:
 
     data: DataSource
     model: ModelSpec
+    init: InitSpec
+    sampling: Sampling
     augment: AugmentBuilder
-    loss: LossSpec
+    loss: LossSpec | Loss
     optimizer: OptimizerSpec
     schedule: ScheduleSpec
     ema: EMASpec = field(default_factory=EMASpec)
+    stop: StopBuilder = field(default_factory=StopSpec)
     length: Duration = epochs(10)
     evaluate: Duration = epochs(1)
     batch_size: int = 128
     accumulate: int = 1
     max_grad_norm: float = math.inf
+    max_grad_value: float = math.inf
     seed: int = 0
     engine: EngineSpec = field(default_factory=EngineSpec)
     record: RecordSpec = field(default_factory=RecordSpec)
@@ -140,5 +176,5 @@ class Recipe:
         return replace(self, **changes)
 
     def engine_on(self, device: str) -> EngineSpec:
-        """Return the engine of this recipe on another device."""
-        return msgspec.structs.replace(self.engine, device=device)
+        """Return the engine of this recipe on another device, for inference: plain fp32."""
+        return msgspec.structs.replace(self.engine, device=device, precision="fp32", compile=False)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pellucid.values import Metrics, PlateauRule
+from pellucid.values import Metrics, PlateauRule, StopRule
 
 
 @dataclass
@@ -106,7 +106,9 @@ class State:
         optimizer: over the parameters of `model`.
         ema: the average of the weights, or `NoEMA`.
         plateau: the rule that may cut the learning rate.
+        stop: the rule that may end the run early.
         best: the best evaluation so far.
+        scaler: of the loss in fp16; else it does nothing.
         step: optimizer steps done.
     """
 
@@ -114,7 +116,9 @@ class State:
     optimizer: torch.optim.Optimizer
     ema: EMA | NoEMA
     plateau: PlateauRule
+    stop: StopRule
     best: Best
+    scaler: torch.amp.GradScaler
     step: int = 0
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
@@ -144,6 +148,8 @@ class State:
             "step": self.step,
             "best": asdict(self.best),
             "plateau": self.plateau.facts(),
+            "stop": self.stop.facts(),
+            "scaler": self.scaler.state_dict(),
             "optimizer": [
                 {key: value for key, value in group.items() if key != "params"}
                 for group in self.optimizer.param_groups
@@ -157,6 +163,9 @@ class State:
         if isinstance(self.ema, EMA):
             self.ema.load(tensors["ema"])
         self.plateau.load(facts["plateau"])
+        self.stop.load(facts.get("stop", {}))  # a checkpoint from before it had none
+        if self.scaler.is_enabled():
+            self.scaler.load_state_dict(facts["scaler"])
         self.best = Best(**facts["best"])
         self.step = facts["step"]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pellucid.plan import Plan
-from pellucid.values import Augment, ImageSet, Loss, Pieces, Schedule
+from pellucid.values import Augment, ImageSet, Loss, Mode, Pieces, Schedule
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +25,9 @@ class Task:
         loss: (logits, targets) -> 0-d mean loss.
         schedule: number of steps done -> learning rate of the next one.
         plan: the lengths, in steps.
+        mode: (model, step) -> None: puts the model in training mode, but for what is frozen.
         max_grad_norm: gradients are scaled down to this norm; `inf` only measures.
+        max_grad_value: each number of a gradient is cut to this size; `inf` leaves all.
         seed: names all random streams.
     """
 
@@ -37,5 +39,7 @@ class Task:
     loss: Loss
     schedule: Schedule
     plan: Plan
+    mode: Mode
     max_grad_norm: float
+    max_grad_value: float
     seed: int

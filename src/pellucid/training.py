@@ -8,19 +8,24 @@ from pathlib import Path
 
 from pellucid.assemble import Assembled, assemble
 from pellucid.catalogue import differences, from_toml, from_tree, read_toml, to_toml, to_tree
+from pellucid.compiling import compile_report
 from pellucid.engine import Engine
 from pellucid.errors import BadRun, DataChanged, RecipeMismatch
 from pellucid.finish import finish
 from pellucid.keeper import Keeper, data_facts, level
 from pellucid.loop import fit
+from pellucid.precision import settle_precision
 from pellucid.recipe import Recipe
 from pellucid.runs.checkpoint import Checkpoint
 from pellucid.runs.environment import environment, fingerprint
-from pellucid.runs.folder import ENVIRONMENT, LOG, RECIPE, TIMING, Run
+from pellucid.runs.folder import ENVIRONMENT, LOG, RECIPE, Run
 from pellucid.runs.listing import RUNS, find
 from pellucid.runs.tables import split_table
+from pellucid.sinks.boards import Boards
 from pellucid.sinks.console import Console, count
-from pellucid.sinks.recorder import Recorder
+from pellucid.state import State
+from pellucid.stopping import StopSpec
+from pellucid.watch import Watch
 
 Stop = Callable[[], bool]
 
@@ -54,15 +59,17 @@ def train(
     """
     console = console or Console()
     recipe = _checked(recipe)
+    boards = Boards.of(recipe.record.tensorboard, recipe.record.visdom, console.line)
     engine = Engine.start(recipe.engine)
-    console.line(f"device: {engine.name}, {recipe.engine.precision}")
+    console.line(f"device: {engine.name}")
     built = assemble(recipe, engine, console.progress)
+    settle(engine, built, console)
     run = Run.create(Path(runs), _slug(recipe))
     with run.locked(), console.logging_to(run.path / LOG):
         run.write(RECIPE, to_toml(to_tree(recipe)))
         run.write_json(ENVIRONMENT, {**environment(engine), "data": data_facts(built)})
         run.write("split.csv", split_table(built.splits))
-        return _go(run, recipe, engine, built, None, console, stop)
+        return _go(run, recipe, engine, built, None, boards, console, stop)
 
 
 def resume(
@@ -94,8 +101,9 @@ def resume(
             console.line(f"{opened.path} is finished; nothing to resume.")
             return opened
         recipe = _checked(recipe or from_tree(read_toml(opened.path / RECIPE), RECIPE))
+        boards = Boards.of(recipe.record.tensorboard, recipe.record.visdom, console.line)
         engine = Engine.start(recipe.engine)
-        console.line(f"device: {engine.name}, {recipe.engine.precision}")
+        console.line(f"device: {engine.name}")
         checkpoint, problems = opened.checkpoints.latest()
         if checkpoint is None and problems:
             raise BadRun(
@@ -109,7 +117,12 @@ def resume(
             _check_recipe(checkpoint, recipe)
         built = assemble(recipe, engine, console.progress)
         _check_environment(opened, engine, built, console)
-        return _go(opened, recipe, engine, built, checkpoint, console, stop)
+        if checkpoint:  # as it was settled when the run started
+            engine.precision = checkpoint.facts.get("engine", {}).get("precision", "fp32")
+            console.line(f"precision: {engine.precision}")
+        else:
+            settle(engine, built, console)
+        return _go(opened, recipe, engine, built, checkpoint, boards, console, stop)
 
 
 def _go(
@@ -118,35 +131,56 @@ def _go(
     engine: Engine,
     built: Assembled,
     checkpoint: Checkpoint | None,
+    boards: Boards,
     console: Console,
     stop: Stop,
 ) -> Run:
     """Train from `checkpoint`, or from the start, to the end of the plan; then judge."""
     state, task = built.state, built.task
-    plan = task.plan
-    epochs = plan.epoch(plan.steps)
-    recorder = Recorder(run.metrics, run.path / TIMING, recipe.record.every, _names(built))
-    with recorder:
+    with Watch(run, recipe, engine, built, boards, console) as watch:
         if checkpoint:
             state.load(checkpoint.tensors, checkpoint.facts)
-        recorder.load(checkpoint.facts["recorder"] if checkpoint else None)
+        watch.start(checkpoint.facts["recorder"] if checkpoint else None)
         _introduce(run, engine, built, console)
-        keeper = Keeper(run, recipe, engine, built, recorder, console)
+        keeper = Keeper(run, recipe, engine, built, watch.recorder, console)
         keeper.snapshot()
         for step in fit(state, task, engine):
             began = time.perf_counter()
-            rows = recorder(step)
-            console.step(step, rows, plan.steps, epochs)
+            watch(step)
             keeper.snapshot()
-            stopped = stop() and state.step < plan.steps
+            stopped = stop() and state.step < task.plan.steps and not state.stop.now
             keeper.save_if_due(stopped)
-            recorder.overhead += time.perf_counter() - began
+            watch.recorder.overhead += time.perf_counter() - began
             if stopped:
                 console.line(f"stopped after step {state.step}. Go on: pellucid resume {run.path}")
                 return run
-        tax = recorder.tax
-    finish(run, engine, built, tax, console)
+        if state.stop.now and state.step < task.plan.steps:
+            console.line(f"early stop after step {state.step:,}: {_why(recipe, state)}")
+        watch.result(finish(run, engine, built, watch.recorder.tax, console))
     return run
+
+
+def settle(engine: Engine, built: Assembled, console: Console) -> None:
+    """Settle the precision on the first batch of the run, and say what was found."""
+    task, model = built.task, built.state.model
+    batch, _ = next(iter(task.train.pieces(0)))
+    batch = engine.place(batch)
+    batch = batch.with_images(task.prepare(batch.images))
+    console.line(settle_precision(engine, model, batch.images))
+    report = compile_report(engine, model, batch, task.loss, task.plan.steps)
+    if report:
+        console.line(report)
+
+
+def _why(recipe: Recipe, state: State) -> str:
+    stop = recipe.stop
+    if not isinstance(stop, StopSpec):
+        return "the recipe's own rule"
+    by = f" by more than {stop.min_change:g}" if stop.min_change else ""
+    return (
+        f"the validation {stop.watch} got no better{by} in {count(stop.patience, 'evaluation')} in "
+        f"a row. The best checkpoint by validation accuracy, step {state.best.step:,}, is kept."
+    )
 
 
 def _checked(recipe: Recipe) -> Recipe:
@@ -161,11 +195,6 @@ def _slug(recipe: Recipe) -> str:
     tree = to_tree(recipe)
     data = Path(tree["data"].get("path", "")).stem or tree["data"].get("name", "data")
     return f"{data}-{tree['model'].get('name', 'model')}".replace(" ", "-")
-
-
-def _names(built: Assembled) -> Callable[[int], list[str]]:
-    train, batches = built.splits.train, built.task.train
-    return lambda step: [train.describe(i) for i in batches.index(step).tolist()]
 
 
 def _check_recipe(checkpoint: Checkpoint, recipe: Recipe) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Progress = Callable[[str, int, int], None]
 """Called as `progress(what, done, total)` while something long is under way."""
@@ -279,6 +279,7 @@ class Pieces(Protocol):
 
 
 Augment = Callable[[Batch, int], Batch]
+Mode = Callable[[nn.Module, int], None]
 Loss = Callable[[Tensor, Tensor], Tensor]
 Schedule = Callable[[int], float]
 
@@ -297,3 +298,39 @@ class PlateauRule(Protocol):
 
     def load(self, facts: dict[str, Any]) -> None:
         """Take over what `facts` returned."""
+
+
+class StopRule(Protocol):
+    """Ends a run early by what validation shows, or never."""
+
+    @property
+    def now(self) -> bool:
+        """Whether the run is to end."""
+
+    def offer(self, metrics: Metrics) -> None:
+        """Take note of one evaluation on validation images."""
+
+    def facts(self) -> dict[str, Any]:
+        """Return the counters, as plain values for JSON."""
+
+    def load(self, facts: dict[str, Any]) -> None:
+        """Take over what `facts` returned."""
+
+
+@runtime_checkable
+class Staged(Protocol):
+    """A network with a pretrained part, the backbone, which trains later and at a lower rate.
+
+    Attributes:
+        freeze_epochs: epochs in which only the head trains.
+        backbone_lr: factor on the learning rate of the backbone, above 0.
+    """
+
+    freeze_epochs: float
+    backbone_lr: float
+
+    def backbone(self) -> Sequence[nn.Module]:
+        """Return the modules of the pretrained part."""
+
+    def head(self) -> nn.Module:
+        """Return the new last part."""

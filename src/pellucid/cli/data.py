@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_text
 import sys
+from pathlib import Path
 
 from cyclopts import App, Parameter
 
@@ -57,4 +58,51 @@ def show(data: str = "digits", /, *, json: bool = False, settings: Settings = No
     facts = data_facts(resolve(data, Options(settings=settings)), console)
     console.close()
     print(json_text.dumps(facts, ensure_ascii=False) if json else data_page(facts))
+    return 0
+
+
+@app.command
+def preview(
+    data: str = "digits",
+    /,
+    *,
+    recipe: str = "good",
+    rows: int = 6,
+    draws: int = 4,
+    seed: str | None = None,
+    out: Path = Path("data_augmentation_demo.png"),
+    json: bool = False,
+    settings: Settings = None,
+) -> int:
+    """Draw some training images, and below each what augmentation makes of it.
+
+    The images are made by what training calls. Settings change the recipe's augmentation:
+    --augment.flip on --augment.rotate.degrees 30 --augment.crop off.
+
+    Parameters
+    ----------
+    data
+        A known name, an image folder or a CSV file.
+    recipe
+        good, notes, or a file: FILE.toml.
+    rows
+        How many images, side by side.
+    draws
+        How many draws of each, below each other.
+    seed
+        Names all random streams; a whole number.
+    out
+        The PNG file to write.
+    json
+        Print one JSON object on standard output, with all that was drawn.
+    """
+    from pellucid.cli.preview import preview as draw
+    from pellucid.cli.resolve import Options, resolve
+    from pellucid.sinks.console import Console
+
+    resolved = resolve(data, Options(recipe, seed=seed, settings=settings))
+    console = Console(sys.stderr)
+    facts = draw(resolved, rows, draws, out, console)
+    console.close()
+    print(json_text.dumps(facts, ensure_ascii=False) if json else facts["path"])
     return 0

@@ -16,6 +16,7 @@ HELP = Path(__file__).parent / "help.txt"
 COMMANDS = (
     ("train", "pellucid.cli.train:train", "Train a classifier, judge it, keep everything."),
     ("resume", "pellucid.cli.train:resume", "Go on with a run that was stopped or killed."),
+    ("preflight", "pellucid.cli.preflight:preflight", "Check data, model and recipe before a run."),
     ("evaluate", "pellucid.cli.evaluate:evaluate", "Judge a run's model again, or on other data."),
     ("predict", "pellucid.cli.predict:predict", "Classify image files with a run's model."),
     ("runs", "pellucid.cli.runs:app", "List, show and remove runs."),

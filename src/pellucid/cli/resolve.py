@@ -22,6 +22,7 @@ class Options:
     seed: str | None = None
     device: str | None = None
     precision: str | None = None
+    compile: bool = False
     deterministic: bool = False
     settings: Tree | None = None
 
@@ -39,6 +40,8 @@ class Options:
             engine["device"] = self.device
         if self.precision is not None:
             engine["precision"] = self.precision
+        if self.compile:
+            engine["compile"] = True
         if self.deterministic:
             engine["deterministic"] = True
         return {**tree, **({"engine": engine} if engine else {})}

@@ -22,6 +22,7 @@ def train(
     seed: str | None = None,
     device: str | None = None,
     precision: str | None = None,
+    compile: bool = False,
     deterministic: bool = False,
     json: bool = False,
     quiet: bool = False,
@@ -49,7 +50,9 @@ def train(
     device
         auto, cpu, cuda, cuda:1, mps.
     precision
-        fp32.
+        fp32; bf16, on a CPU only if its kernels pass a check; fp16, on a GPU.
+    compile
+        Compile the model with torch.compile first, and say when that pays.
     deterministic
         On a GPU, only kernels that give the same bits each time.
     json
@@ -63,7 +66,9 @@ def train(
     from pellucid.engine import Engine
     from pellucid.training import train as train_recipe
 
-    options = Options(recipe, epochs, seed, device, precision, deterministic, settings or {})
+    options = Options(
+        recipe, epochs, seed, device, precision, compile, deterministic, settings or {}
+    )
     resolved = resolve(data, options)
     if dry_run:
         from pellucid.cli.dry_run import dry_run as plan

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from pellucid.data.sampling import Shuffled
 from pellucid.seeds import generator
 from pellucid.values import Batch, ImageSet
+
+
+class Sampling(Protocol):
+    """Which images an epoch shows."""
+
+    def order(self, labels: Tensor, draws: torch.Generator) -> Tensor:
+        """Return the positions of one epoch, int64 (N,), for `labels` (N,)."""
 
 
 class Batches:
     """Shuffled batches of a set of images.
 
-    Each epoch is one permutation, drawn from (seed, "shuffle", epoch); the last batch of an
+    Each epoch is one order, drawn from (seed, "shuffle", epoch); the last batch of an
     epoch holds what is left. Any step can be asked for, in any order, so a resumed run needs
     no saved position.
 
@@ -23,10 +32,19 @@ class Batches:
         batch_size: images per optimizer step.
         accumulate: pieces in which a step's batch is computed, to save memory.
         seed: of the run.
+        sampling: which images an epoch shows; each once, shuffled, if left out.
     """
 
-    def __init__(self, data: ImageSet, batch_size: int, accumulate: int, seed: int) -> None:
+    def __init__(
+        self,
+        data: ImageSet,
+        batch_size: int,
+        accumulate: int,
+        seed: int,
+        sampling: Sampling | None = None,
+    ) -> None:
         self.data = data
+        self.sampling = sampling or Shuffled()
         self.batch_size = batch_size
         self.accumulate = accumulate
         self.seed = seed
@@ -43,19 +61,23 @@ class Batches:
         epoch, position = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             draws = generator(self.seed, "shuffle", epoch)
-            self._epoch, self._order = epoch, torch.randperm(len(self.data), generator=draws)
+            self._epoch, self._order = epoch, self.sampling.order(self.data.targets, draws)
         start = position * self.batch_size
         return self._order[start : start + self.batch_size]
 
     def pieces(self, step: int) -> Iterator[tuple[Batch, bool]]:
         """Yield the pieces of the batch of `step`, each with whether it is the last.
 
-        Their sizes differ by at most one; a batch smaller than `accumulate` has fewer pieces.
+        They are cut at even rows, since mixing pairs row 2k with row 2k + 1; but for that their
+        sizes are equal. A batch of fewer pairs than `accumulate` has fewer pieces.
         """
         index = self.index(step)
         size = len(index)
-        pieces = torch.arange(size).tensor_split(min(self.accumulate, size))
-        for number, rows in enumerate(pieces, 1):
-            at = index[rows]
+        pairs = -(-size // 2)
+        count = min(self.accumulate, pairs)
+        for number in range(count):
+            first, last = 2 * (pairs * number // count), 2 * (pairs * (number + 1) // count)
+            at = index[first:last]
+            rows = torch.arange(first, min(last, size))
             batch = Batch(self.data.pixels(at), self.data.label(at), at, rows, size)
-            yield batch, number == len(pieces)
+            yield batch, number == count - 1

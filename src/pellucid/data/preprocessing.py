@@ -66,3 +66,9 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return x.mul_(scale).add_(shift)
 
         return prepare
+
+    def undo(self, images: Tensor) -> Tensor:
+        """Return normalised `images` (B, C, H, W) on the scale [0, 1] again, clamped to it."""
+        std = torch.tensor(self.std, device=images.device).view(-1, 1, 1)
+        mean = torch.tensor(self.mean, device=images.device).view(-1, 1, 1)
+        return (images * std + mean).clamp(0, 1)

@@ -18,13 +18,18 @@ class MLP(nn.Module):
         shape: channels, height and width of the images.
         classes: number of classes.
         hidden: widths of the hidden layers.
+        dropout: probability to drop each hidden value in training.
 
     >>> sum(p.numel() for p in MLP((1, 28, 28), 10).parameters())
     199210
     """
 
     def __init__(
-        self, shape: tuple[int, int, int], classes: int, hidden: tuple[int, ...] = (200, 200)
+        self,
+        shape: tuple[int, int, int],
+        classes: int,
+        hidden: tuple[int, ...] = (200, 200),
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         channels, height, width = shape
@@ -32,6 +37,7 @@ class MLP(nn.Module):
         layers: list[nn.Module] = [nn.Flatten()]
         for inputs, outputs in zip(widths, widths[1:], strict=False):
             layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+            layers += [nn.Dropout(dropout)] if dropout else []
         self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], classes))
         for layer in self.layers:
             if isinstance(layer, nn.Linear):
@@ -48,7 +54,8 @@ class MLPSpec(msgspec.Struct, frozen=True, tag_field="name", tag="mlp", forbid_u
     """Names `MLP` in a recipe."""
 
     hidden: tuple[Annotated[int, msgspec.Meta(ge=1)], ...] = (200, 200)
+    dropout: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
 
     def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
         """Return the network for images of `shape` (C, H, W)."""
-        return MLP(shape, classes, self.hidden)
+        return MLP(shape, classes, self.hidden, self.dropout)

@@ -52,6 +52,7 @@ class ResNet(nn.Module):
         classes: number of classes.
         depth: number of layers with weights, 6 n + 2: 8, 14, 20, 32, ...
         width: channels of the first group; the next ones have twice and four times as many.
+        dropout: probability to drop each of the averaged values in training.
 
     >>> import torch
     >>> net = ResNet((3, 32, 32), 10)
@@ -60,7 +61,12 @@ class ResNet(nn.Module):
     """
 
     def __init__(
-        self, shape: tuple[int, int, int], classes: int, depth: int = 20, width: int = 16
+        self,
+        shape: tuple[int, int, int],
+        classes: int,
+        depth: int = 20,
+        width: int = 16,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         blocks = (depth - 2) // 6
@@ -79,6 +85,7 @@ class ResNet(nn.Module):
         self.groups = nn.Sequential(*groups)
         self.mean = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
+        self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(inputs, classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -90,7 +97,7 @@ class ResNet(nn.Module):
         """Return logits (B, classes) for images (B, C, H, W)."""
         x = self.relu(self.norm(self.conv(x)))  # (B, width, H, W)
         x = self.groups(x)  # (B, 4 * width, H/4, W/4)
-        logits: Tensor = self.fc(self.flatten(self.mean(x)))
+        logits: Tensor = self.fc(self.dropout(self.flatten(self.mean(x))))
         return logits
 
 
@@ -101,6 +108,7 @@ class ResNetSpec(
 
     depth: Annotated[int, msgspec.Meta(ge=8)] = 20
     width: Annotated[int, msgspec.Meta(ge=1)] = 16
+    dropout: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
 
     def __post_init__(self) -> None:
         if self.depth % 6 != 2:
@@ -108,4 +116,4 @@ class ResNetSpec(
 
     def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
         """Return the network for images of `shape` (C, H, W)."""
-        return ResNet(shape, classes, self.depth, self.width)
+        return ResNet(shape, classes, self.depth, self.width, self.dropout)

@@ -7,7 +7,9 @@ from typing import Any
 from pellucid.augment.geometry import Crop, Flip
 from pellucid.augment.pipeline import AugmentSpec
 from pellucid.catalogue import spec
+from pellucid.data.sampling import Shuffled
 from pellucid.errors import BadRecipe, did_you_mean, nearest
+from pellucid.models.init import Default
 from pellucid.models.mnist_cnn import MnistCNNSpec
 from pellucid.models.resnet import ResNetSpec
 from pellucid.models.simple_cnn import SimpleCNNSpec
@@ -59,6 +61,8 @@ def good(data: str) -> Recipe:
         return Recipe(
             data=_source(data),
             model=MnistCNNSpec(dropout=0.25),
+            init=Default(),
+            sampling=Shuffled(),
             augment=AugmentSpec(crop=Crop(padding=2)),
             loss=CrossEntropy(),
             optimizer=AdamW(lr=3e-3),
@@ -70,6 +74,8 @@ def good(data: str) -> Recipe:
         return Recipe(
             data=_source(data),
             model=MnistCNNSpec(dropout=0.25),
+            init=Default(),
+            sampling=Shuffled(),
             augment=AugmentSpec(flip=Flip(), crop=Crop(padding=2)),
             loss=CrossEntropy(),
             optimizer=AdamW(lr=3e-3),
@@ -86,6 +92,8 @@ def _photographs(data: str) -> Recipe:
     return Recipe(
         data=_source(data),
         model=ResNetSpec(depth=14, width=16),
+        init=Default(),
+        sampling=Shuffled(),
         augment=AugmentSpec(flip=Flip(), crop=Crop(padding=4)),
         loss=CrossEntropy(),
         optimizer=SGD(lr=0.1 if small else 0.05, momentum=0.9, nesterov=True, weight_decay=5e-4),
@@ -112,6 +120,8 @@ def notes(data: str) -> Recipe:
     return Recipe(
         data=_source(data),
         model=MnistCNNSpec() if grey else SimpleCNNSpec(),
+        init=Default(),
+        sampling=Shuffled(),
         augment=AugmentSpec(),
         loss=CrossEntropy(),
         optimizer=Adam(lr=1e-3),

@@ -29,10 +29,11 @@ def percent(correct: float, n: int) -> str:
 def row_text(row: dict[str, Any], steps: int, epochs: int) -> str:
     """Return a row of `metrics.jsonl` as lines of at most 80 characters."""
     if row["kind"] == "step":
+        norm = "overflow" if row["grad_norm"] is None else f"{row['grad_norm']:.3g}"
         return (
             f"  epoch {row['epoch']:>{len(str(epochs))}}/{epochs}"
             f"  step {row['step']:>{len(str(steps))}}/{steps}"
-            f"  loss {row['loss']:.4f}  lr {row['lr']:.2g}  gradient {row['grad_norm']:.3g}"
+            f"  loss {row['loss']:.4f}  lr {row['lr']:.2g}  gradient {norm}"
         )
     head = f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs} eval"
     lines = []

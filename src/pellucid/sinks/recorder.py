@@ -32,12 +32,19 @@ class Recorder:
         timing: the file of times.
         every: steps between two rows of kind `step`.
         images: step -> the images of its batch, for the message when a run diverges.
+        overflows: gradients may overflow now and then, as in fp16, where such a step is left out.
     """
 
     def __init__(
-        self, metrics: Path, timing: Path, every: int, images: Callable[[int], list[str]]
+        self,
+        metrics: Path,
+        timing: Path,
+        every: int,
+        images: Callable[[int], list[str]],
+        overflows: bool = False,
     ) -> None:
         self.every = every
+        self.overflows = overflows
         self.images = images
         self.pending: list[Step] = []
         self.window = Mean()
@@ -84,6 +91,12 @@ class Recorder:
             self._write(row)
         return rows
 
+    def note(self, row: Row) -> None:
+        """Write a row of what is not the same in each run: times, memory, use of the device."""
+        seconds = round(time.perf_counter() - self.started, 3)
+        self._timing.write(json.dumps({**row, "seconds": seconds}) + "\n")
+        self._timing.flush()
+
     @property
     def tax(self) -> float:
         """The share of the time so far that recording and saving took, in [0, 1]."""
@@ -100,7 +113,7 @@ class Recorder:
         losses = torch.stack([step.loss for step in self.pending]).tolist()
         norms = torch.stack([step.grad_norm for step in self.pending]).tolist()
         for step, loss, norm in zip(self.pending, losses, norms, strict=True):
-            if not (math.isfinite(loss) and math.isfinite(norm)):
+            if not (math.isfinite(loss) and (math.isfinite(norm) or self.overflows)):
                 self._diverged(step, loss, norm)
             if step.epoch != self.epoch_index:
                 self.epoch, self.epoch_index = Mean(), step.epoch
@@ -160,7 +173,7 @@ class Recorder:
             "loss": self.window.value,
             "n": self.window.n,
             "lr": step.lr,
-            "grad_norm": self.norm,
+            "grad_norm": self.norm if math.isfinite(self.norm) else None,
         }
         self.window = Mean()
         return row
@@ -182,11 +195,9 @@ class Recorder:
     def _write(self, row: Row) -> None:
         self._metrics.write((json.dumps(row, allow_nan=False) + "\n").encode())
         self._metrics.flush()
-        seconds = time.perf_counter() - self.started
-        rate = self.seen / seconds
-        times = {"kind": row["kind"], "step": row["step"], "seconds": round(seconds, 3)}
-        self._timing.write(json.dumps({**times, "images_per_second": round(rate, 1)}) + "\n")
-        self._timing.flush()
+        rate = self.seen / (time.perf_counter() - self.started)
+        times = {"kind": row["kind"], "step": row["step"]}
+        self.note({**times, "images_per_second": round(rate, 1)})
 
 
 class Mean:

@@ -1,0 +1,1 @@
+"""Looking for what is wrong, before a run and after it. Nothing that a check trains is kept."""

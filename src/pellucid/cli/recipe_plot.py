@@ -1,0 +1,91 @@
+"""What `pellucid recipes plot` does: the learning rate of a recipe, without training."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+from typing import Any
+
+from pellucid.catalogue import to_tree
+from pellucid.data.split import split
+from pellucid.errors import BadRecipe
+from pellucid.figures.schedule import schedule_figure
+from pellucid.optim.plateau import NoPlateau
+from pellucid.recipe import Recipe
+from pellucid.runs.disk import replace_file
+from pellucid.sinks.console import Console
+
+SIZES = {
+    "digits": 5000,
+    "mnist": 60000,
+    "fashion-mnist": 60000,
+    "cifar10": 50000,
+    "cifar100": 50000,
+}
+"""Training images of the known sets, validation included."""
+POINTS = 4000
+"""Points of the curve, at most: more than a picture has columns."""
+
+
+def draw(recipe: Recipe, images: int | None, out: Path) -> dict[str, Any]:
+    """Draw the schedule of `recipe` into the file `out`; return its numbers for JSON.
+
+    Args:
+        recipe: its schedule must fit its length.
+        images: training images without those for validation; None finds out.
+        out: ends with .png.
+
+    Raises:
+        BadRecipe: if the schedule does not fit, or `images` or `out` cannot be.
+    """
+    if out.suffix.lower() != ".png":
+        raise BadRecipe(f'--out must be a picture FILE.png. Got "{out}".')
+    if images is not None and images < 1:
+        raise BadRecipe(f"--images must be at least 1. Got {images}.")
+    tree = to_tree(recipe)
+    count = images or _images(recipe, str(tree["data"].get("name")))
+    per_epoch = -(-count // recipe.batch_size)
+    steps = recipe.length.steps(per_epoch, recipe.batch_size)
+    if steps < 1:
+        raise BadRecipe(f'length must be at least one step. Got "{recipe.length}".')
+    try:
+        schedule = recipe.schedule.build(recipe.optimizer.lr, steps, per_epoch)
+    except ValueError as error:
+        raise BadRecipe(f"{str(error)[0].upper()}{str(error)[1:]}.") from None
+    at = sorted({steps * i // POINTS for i in range(POINTS)} | {steps - 1})
+    points = [(step, schedule(step)) for step in at]
+    note = ""
+    if not isinstance(recipe.schedule.plateau(), NoPlateau):
+        note = "cut when validation stops getting better, which nobody knows before: not drawn"
+    name = str(tree["schedule"].get("name", "schedule"))
+    title = f"{name}, {tree['optimizer'].get('name', 'optimizer')}, {count:,} training images"
+    figure = schedule_figure([*points, (steps, points[-1][1])], steps, per_epoch, title, note)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=120)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(out, picture.getvalue())
+    rates = [lr for _, lr in points]
+    return {
+        "schedule": name,
+        "steps": steps,
+        "steps_per_epoch": per_epoch,
+        "epochs": steps / per_epoch,
+        "first": rates[0],
+        "highest": max(rates),
+        "last": rates[-1],
+        "note": note,
+        "figure": str(out),
+        "points": points,
+    }
+
+
+def _images(recipe: Recipe, name: str) -> int:
+    """Return the number of training images, of known sets without looking."""
+    if name in SIZES:
+        total = SIZES[name]
+        return total - round(recipe.data.validation * total)
+    console = Console(sys.stderr)
+    loaded = recipe.data.load(console.progress)
+    console.close()
+    return len(split(loaded, recipe.data.validation, recipe.data.test, recipe.seed).train)

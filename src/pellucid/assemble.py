@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
 from pellucid.data.batches import Batches
+from pellucid.data.cache import cache_folder
 from pellucid.data.preprocessing import Preprocessing
 from pellucid.data.split import split
 from pellucid.engine import Engine
 from pellucid.errors import BadRecipe
+from pellucid.models.init import Default
 from pellucid.optim.freezing import training_mode
 from pellucid.optim.schedules import PlateauSpec
 from pellucid.plan import Plan
-from pellucid.recipe import LossSpec, Recipe
+from pellucid.recipe import LossSpec, Pretrained, Recipe
 from pellucid.seeds import reseed
 from pellucid.state import Best, State
 from pellucid.stopping import NeverStop
@@ -37,17 +40,28 @@ class Assembled:
         state: at step 0.
         task: what the loop works on.
         splits: the three parts of the data.
-        preprocessing: with the statistics of the training part.
+        preprocessing: with the statistics of the training part, or of the pretrained weights.
+        pretrained: what is known of the pretrained weights that the model starts from; or empty.
     """
 
     state: State
     task: Task
     splits: Splits
     preprocessing: Preprocessing
+    pretrained: dict[str, Any]
 
 
-def assemble(recipe: Recipe, engine: Engine, progress: Progress = no_progress) -> Assembled:
+def assemble(
+    recipe: Recipe, engine: Engine, progress: Progress = no_progress, *, start: bool = True
+) -> Assembled:
     """Load the data of `recipe` and build everything that training on it needs.
+
+    Args:
+        recipe: what to train.
+        engine: that computes.
+        progress: told while data is read.
+        start: load pretrained weights, if the model wants them; not where a checkpoint follows,
+            which holds them.
 
     Raises:
         BadData: if the data cannot be trained on.
@@ -61,20 +75,27 @@ def assemble(recipe: Recipe, engine: Engine, progress: Progress = no_progress) -
             "images. Set --data.validation above 0, or take another schedule."
         )
     _check_stop(recipe, splits)
-    preprocessing = Preprocessing.measure(splits.train)
+    preprocessing = _preprocessing(recipe, splits.train)
     prepare = preprocessing.on(engine.device)
     classes = len(splits.train.classes)
     batches = Batches(
         splits.train, recipe.batch_size, recipe.accumulate, recipe.seed, recipe.sampling
     )
     plan = _plan(recipe, batches.steps_per_epoch)
-    state = build_state(recipe, engine, preprocessing.shape, classes)
+    model = build_model(recipe, preprocessing.shape, classes)
+    pretrained = _start(recipe, model, preprocessing.shape, classes) if start else {}
+    if isinstance(recipe.model, Pretrained):
+        notes = recipe.model.notes(preprocessing.shape)
+        splits = replace(splits, notes=(*splits.notes, *notes))
+    state = state_of(recipe, engine, model)
     task = Task(
         train=batches,
         probe=_probe(splits.train),
         validation=splits.validation,
         prepare=prepare,
-        augment=_fitting(lambda: recipe.augment.build(recipe.seed, prepare, classes)),
+        augment=_fitting(
+            lambda: recipe.augment.build(recipe.seed, prepare, classes, preprocessing.shape)
+        ),
         loss=_loss(recipe, splits.train, engine),
         schedule=_fitting(
             lambda: recipe.schedule.build(recipe.optimizer.lr, plan.steps, plan.steps_per_epoch)
@@ -85,14 +106,23 @@ def assemble(recipe: Recipe, engine: Engine, progress: Progress = no_progress) -
         max_grad_value=recipe.max_grad_value,
         seed=recipe.seed,
     )
-    return Assembled(state, task, splits, preprocessing)
+    return Assembled(state, task, splits, preprocessing, pretrained)
 
 
 def build_state(recipe: Recipe, engine: Engine, shape: tuple[int, int, int], classes: int) -> State:
-    """Return the state at step 0: weights drawn from the seed, on the device of `engine`.
+    """Return the state at step 0 on the device of `engine`, without pretrained weights.
 
     Raises:
         BadRecipe: if the model cannot take images of this shape.
+    """
+    return state_of(recipe, engine, build_model(recipe, shape, classes))
+
+
+def build_model(recipe: Recipe, shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """Return the network with weights drawn from the seed.
+
+    Raises:
+        BadRecipe: if it cannot take images of this shape.
     """
     reseed(recipe.seed, "init")
     try:
@@ -100,6 +130,11 @@ def build_state(recipe: Recipe, engine: Engine, shape: tuple[int, int, int], cla
     except ValueError as error:
         raise BadRecipe(f"The model does not fit the data: {error}.") from None
     recipe.init.apply(model)
+    return model
+
+
+def state_of(recipe: Recipe, engine: Engine, model: nn.Module) -> State:
+    """Return the state at step 0 around `model`, which is put on the device of `engine`."""
     engine.put(model)  # the optimizer has to see the weights where they will be
     return State(
         model=model,
@@ -110,6 +145,30 @@ def build_state(recipe: Recipe, engine: Engine, shape: tuple[int, int, int], cla
         best=Best(),
         scaler=engine.scaler,
     )
+
+
+def _preprocessing(recipe: Recipe, train: ImageSet) -> Preprocessing:
+    """Return what pretrained weights expect of the images, or the statistics of `train`."""
+    if isinstance(recipe.model, Pretrained):
+        known = recipe.model.statistics(train.shape[0])
+        if known:
+            return Preprocessing(train.shape, *known)
+    return Preprocessing.measure(train)
+
+
+def _start(
+    recipe: Recipe, model: nn.Module, shape: tuple[int, int, int], classes: int
+) -> dict[str, Any]:
+    """Load pretrained weights into `model`, if the recipe has any; return what they are."""
+    if not isinstance(recipe.model, Pretrained):
+        return {}
+    facts = recipe.model.start(model, shape, classes, cache_folder())
+    if facts and not isinstance(recipe.init, Default):
+        raise BadRecipe(
+            "init draws all weights anew, and model.pretrained brings trained ones: "
+            "leave init.name at default, or model.pretrained empty."
+        )
+    return facts
 
 
 def _check_stop(recipe: Recipe, splits: Splits) -> None:

@@ -30,6 +30,7 @@ from pellucid.models.mlp import MLPSpec
 from pellucid.models.mnist_cnn import MnistCNNSpec
 from pellucid.models.resnet import ResNetSpec
 from pellucid.models.simple_cnn import SimpleCNNSpec
+from pellucid.models.timm import TimmSpec
 from pellucid.optim.losses import CrossEntropy
 from pellucid.optim.schedules import (
     Constant,
@@ -55,7 +56,7 @@ FORMAT = 1
 Tree = dict[str, Any]
 
 Data = Digits | Mnist | FashionMnist | Cifar10 | Cifar100 | Folder | Csv
-Model = MnistCNNSpec | SimpleCNNSpec | MLPSpec | ResNetSpec
+Model = MnistCNNSpec | SimpleCNNSpec | MLPSpec | ResNetSpec | TimmSpec
 Init = Default | Kaiming | Xavier | Bad
 Sampling = Shuffled | Balanced
 Optimizer = SGD | Adagrad | RMSprop | Adam | AdamW | Muon

@@ -7,7 +7,9 @@ able to do, so that a part of your own can be passed from Python.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Annotated, Any, Protocol, runtime_checkable
 
 import msgspec
@@ -27,6 +29,22 @@ class ModelSpec(Protocol):
 
     def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
         """Return the network for images of `shape` (C, H, W), giving logits (B, classes)."""
+
+
+@runtime_checkable
+class Pretrained(Protocol):
+    """A `ModelSpec` whose network may start from weights that were trained before."""
+
+    def start(
+        self, model: Any, shape: tuple[int, int, int], classes: int, cache: Path
+    ) -> dict[str, Any]:
+        """Load them into `model`, and return what they are, for JSON; empty if there are none."""
+
+    def statistics(self, channels: int) -> Sequence[tuple[float, ...]] | None:
+        """Return the mean and standard deviation of the images that they expect, or None."""
+
+    def notes(self, shape: tuple[int, int, int]) -> tuple[str, ...]:
+        """Return sentences for the user on images of `shape`."""
 
 
 class OptimizerSpec(Protocol):
@@ -53,7 +71,7 @@ class ScheduleSpec(Protocol):
 class AugmentBuilder(Protocol):
     """Builds the augmentation of a training batch."""
 
-    def build(self, seed: int, prepare: Any, classes: int) -> Augment:
+    def build(self, seed: int, prepare: Any, classes: int, shape: tuple[int, int, int]) -> Augment:
         """Return the function (batch, step) -> batch as the network gets it."""
 
 

@@ -67,7 +67,8 @@ def train(
     run = Run.create(Path(runs), _slug(recipe))
     with run.locked(), console.logging_to(run.path / LOG):
         run.write(RECIPE, to_toml(to_tree(recipe)))
-        run.write_json(ENVIRONMENT, {**environment(engine), "data": data_facts(built)})
+        facts = {"data": data_facts(built), "pretrained": built.pretrained}
+        run.write_json(ENVIRONMENT, {**environment(engine), **facts})
         run.write("split.csv", split_table(built.splits))
         return _go(run, recipe, engine, built, None, boards, console, stop)
 
@@ -115,7 +116,7 @@ def resume(
             console.line(f"warning: {problem} Falling back to an earlier checkpoint.")
         if checkpoint:
             _check_recipe(checkpoint, recipe)
-        built = assemble(recipe, engine, console.progress)
+        built = assemble(recipe, engine, console.progress, start=checkpoint is None)
         _check_environment(opened, engine, built, console)
         if checkpoint:  # as it was settled when the run started
             engine.precision = checkpoint.facts.get("engine", {}).get("precision", "fp32")

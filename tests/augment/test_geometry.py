@@ -99,12 +99,13 @@ def test_a_quarter_turn_is_exact(photos: Tensor) -> None:
 
 
 def test_images_whose_draw_is_the_identity_keep_their_bits(photos: Tensor) -> None:
-    degrees = torch.zeros(len(photos))
+    """Of a size at which sampling in place would not."""
+    images = photos[:, :, :31, :29].float()
+    degrees = torch.zeros(len(images))
     degrees[::2] = 10
-    shift, scale = torch.zeros(len(photos), 2), torch.ones(len(photos))
-    moved = affine(photos.float(), degrees, shift, scale)
-    assert torch.equal(moved[1::2], photos[1::2].float())
-    assert all(not torch.equal(a, b) for a, b in zip(moved[::2], photos[::2].float(), strict=True))
+    moved = affine(images.clone(), degrees, torch.zeros(len(images), 2), torch.ones(len(images)))
+    assert torch.equal(moved[1::2], images[1::2])
+    assert all(not torch.equal(a, b) for a, b in zip(moved[::2], images[::2], strict=True))
 
 
 def test_what_comes_in_is_black(photos: Tensor) -> None:

@@ -359,7 +359,7 @@ def curve(
     return rows
 
 
-def test_trap_T2_14_a_gap_alone_is_not_overfitting() -> None:
+def test_a_gap_alone_is_not_overfitting() -> None:
     better = curve([1.0, 0.5, 0.3, 0.2], [1.2, 1.0, 0.9, 0.85], POOR)
     assert told(*better) == {"gap": "note"}
     worse = curve([1.0, 0.5, 0.2, 0.1], [1.2, 0.9, 1.0, 1.2], POOR)
@@ -370,7 +370,7 @@ def test_trap_T2_14_a_gap_alone_is_not_overfitting() -> None:
     assert told(*strong) == {"overfitting": "warning"}
 
 
-def test_trap_T2_13_a_rising_loss_with_a_steady_accuracy_is_a_note() -> None:
+def test_a_rising_loss_with_a_steady_accuracy_is_a_note() -> None:
     assert told(*curve([0.3, 0.1, 0.03, 0.01], [0.2, 0.1, 0.12, 0.15], GOOD)) == {
         "overconfident": "note"
     }

@@ -25,6 +25,7 @@ from pellucid.checks.preflight_start import Look, look, output, start_loss
 from pellucid.models.mlp import MLP, MLPSpec
 from pellucid.models.resnet import ResNetSpec
 from pellucid.optim.losses import CrossEntropy
+from pellucid.seeds import generator
 
 Shape = tuple[int, int, int]
 PLAIN = good("digits").with_(model=MLPSpec(), augment=AugmentSpec())
@@ -111,16 +112,20 @@ def test_an_even_guess_costs_ln_c(classes: int) -> None:
     [(0.1, "ok"), (math.sqrt(2), "ok"), (2.0, "warning"), (6.0, "failed"), (math.nan, "failed")],
 )
 def test_logits_that_start_large(deviation: float, verdict: str) -> None:
-    """Normal logits cost at most half their variance more than ln C; He's last layer gives 2."""
-    draws = torch.Generator().manual_seed(0)
-    for classes in (2, 10, 100):
-        logits = deviation * torch.randn(20_000, classes, generator=draws)
+    for classes in (10, 100):
         targets = torch.arange(20_000) % classes
-        check = start_loss(Look(logits, targets, classes))
-        assert check.verdict in (verdict, "warning" if classes == 2 else verdict)
-        if verdict == "ok":
-            loss = float(F.cross_entropy(logits, targets))
-            assert loss < math.log(classes) + deviation**2 / 2 + 0.05
+        logits = deviation * torch.randn(20_000, classes, generator=generator(0, "test"))
+        assert start_loss(Look(logits, targets, classes)).verdict == verdict
+
+
+@pytest.mark.parametrize("classes", [2, 10, 100])
+def test_normal_logits_cost_at_most_half_their_variance(classes: int) -> None:
+    """The bound on which the tolerance stands; He's last layer gives a variance of 2."""
+    targets = torch.arange(20_000) % classes
+    for deviation in (0.1, 0.5, 1.0, math.sqrt(2), 3.0):
+        logits = deviation * torch.randn(20_000, classes, generator=generator(0, "test"))
+        loss = F.cross_entropy(logits, targets).item()
+        assert loss < math.log(classes) + deviation**2 / 2 + 0.03
 
 
 def test_better_than_a_guess_before_training() -> None:
@@ -150,7 +155,7 @@ def test_batchnorm_is_judged_by_its_batch() -> None:
     running = ready.state.model.eval()(
         ready.task.prepare(ready.splits.train.pixels(torch.arange(200)))
     )
-    assert float(F.cross_entropy(running, ready.splits.train.targets[:200])) > 10
+    assert F.cross_entropy(running, ready.splits.train.targets[:200]).item() > 10
 
 
 def test_first_loss_and_gradient_of_a_plain_network() -> None:
@@ -159,7 +164,7 @@ def test_first_loss_and_gradient_of_a_plain_network() -> None:
     model, train = ready.state.model, ready.splits.train
     index = torch.arange(300) * len(train) // 300
     loss = F.cross_entropy(model(ready.task.prepare(train.pixels(index))), train.label(index))
-    assert start_loss(look(ready, ENGINE, 300)).measured.startswith(f"{float(loss):.3f} ")
+    assert start_loss(look(ready, ENGINE, 300)).measured.startswith(f"{loss.item():.3f} ")
     first = ready.task.train.index(0)[:32]
     F.cross_entropy(model(ready.task.prepare(train.pixels(first))), train.label(first)).backward()
     expected = {n: float(p.grad.norm()) for n, p in model.named_parameters() if p.grad is not None}

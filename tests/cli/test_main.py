@@ -20,6 +20,7 @@ FROZEN = {
                   "--precision", "--json", "--quiet"],
     "evaluate": ["--run", "--on", "--device", "--json"],
     "predict": ["--run", "--paths", "--device", "--csv", "--json"],
+    "eject": ["--run", "--out", "--arrays", "--check", "--json"],
     "runs list": ["--out", "--json"],
     "runs show": ["--run", "--json"],
     "runs rm": ["--run", "--yes"],

@@ -212,6 +212,13 @@ def test_a_small_file_that_wants_much_memory(tmp_path: Path) -> None:
         read_file(write(tmp_path / "bomb.pth", content), tmp_path / "cache")
 
 
+def test_a_result_that_cannot_be_written(tmp_path: Path) -> None:
+    content = saved(weights())
+    path = write(tmp_path / "w.pth", content)
+    with pytest.raises(BadRecipe, match="result cannot be written .*No such file"):
+        pretrained.convert(path, tmp_path / "nowhere/x", hashlib.sha256(content).hexdigest())
+
+
 def test_a_conversion_that_takes_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pretrained, "SECONDS", 0)
     with pytest.raises(BadRecipe, match="not converted to safetensors: it took more than 0 s"):
@@ -262,6 +269,7 @@ try:
 except OSError:
     print("no network")
 pretrained.limit(50_000_000, 1000, 60)
+pretrained.limit(10**12, 10**9, 6000)  # a limit that is there stays
 held = bytearray(10_000_000)
 try:
     bytearray(100_000_000)

@@ -15,14 +15,18 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from pellucid import Engine
+from pellucid import Engine, Recipe
+from pellucid.assemble import Assembled, assemble
 from pellucid.engine import EngineSpec
 from pellucid.errors import BadRecipe, MissingExtra
+from pellucid.loop import fit
 from pellucid.models import timm as module
 from pellucid.models.pretrained import PACKAGES, read_package
 from pellucid.models.timm import TimmNet, TimmSpec
 from pellucid.optim.freezing import training_mode
-from pellucid.optim.specs import SGD
+from pellucid.optim.specs import SGD, AdamW
+from pellucid.recipe import EMASpec
+from pellucid.runs.checkpoint import Checkpoints, read
 from pellucid.state import EMA, set_lr
 
 TINY = "test_efficientnet"  # 100,481 parameters, BatchNorm
@@ -302,6 +306,46 @@ def test_what_is_frozen_stays_bit_for_bit(arch: str, tmp_path: Path) -> None:
     train(model, range(3, 5), 3, optimizer)
     assert {id(p) for p in optimizer.state} == {id(p) for p in model.parameters()}
     assert len(changed(before, model)) > 0.7 * len(before)  # steps vanish beside a norm's 1.0
+
+
+@pytest.mark.parametrize("optimizer", [SGD(lr=0.01), AdamW()], ids=["sgd", "adamw"])
+def test_a_run_resumes_before_at_and_after_the_thaw(
+    optimizer: Any, tiny: Recipe, file: Path, cache: Path, tmp_path: Path
+) -> None:
+    """Bit for bit, though the optimizer knows the backbone only from step 4 on."""
+    tensors = TimmSpec(arch=TINY).build((3, 28, 28), 10).network.state_dict()
+    safetensors.torch.save_file(tensors, file)
+    spec = TimmSpec(arch=TINY, pretrained=str(file), freeze_epochs=1, dropout=0.2)
+    recipe = tiny.with_(model=spec, optimizer=optimizer, ema=EMASpec(decay=0.9))
+    engine = Engine.start(recipe.engine)
+
+    def begin() -> Assembled:
+        built = assemble(recipe, engine)
+        spec.start(built.state.model, (1, 28, 28), 10, cache)
+        return built
+
+    whole, known = begin(), []
+    start = copy(whole.state.model)
+    saved = {}
+    for step in fit(whole.state, whole.task, engine):
+        known.append(len(whole.state.optimizer.state))
+        if step.index in (2, 4, 5):
+            saved[step.index] = Checkpoints(tmp_path).save(
+                whole.state.tensors(), whole.state.facts()
+            )
+        if step.index == 4:
+            assert len(changed(start, whole.state.model)) == 2
+    everything = len(list(whole.state.model.parameters()))
+    assert known == [2] * 4 + [everything] * 8
+    for path in saved.values():
+        again, checkpoint = begin(), read(path)
+        again.state.load(checkpoint.tensors, checkpoint.facts)
+        for _ in fit(again.state, again.task, engine):
+            pass
+        assert again.state.facts() == whole.state.facts()
+        found = again.state.tensors()
+        for name, part in whole.state.tensors().items():
+            assert not [k for k, value in part.items() if not torch.equal(value, found[name][k])]
 
 
 def test_a_norm_in_training_mode_would_drift() -> None:

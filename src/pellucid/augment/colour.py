@@ -1,7 +1,7 @@
 """Light and colour of images on the scale 0 to 255, in place; results are clamped to that scale.
 
-Every operation multiplies and adds in separate steps, never fused: then the result for a pixel does
-not depend on where a vector of the processor begins.
+Multiplying and adding are separate steps: a fused one may round otherwise within a vector of the
+processor than at its end, and the bits of an image would depend on its place in the batch.
 """
 
 from __future__ import annotations

@@ -159,7 +159,7 @@ def _grid(images: Tensor, degrees: Tensor, shift: Tensor, scale: Tensor) -> Tens
     y = torch.arange(height) - (height - 1) / 2 - shift[:, 1:]  # (B, H)
     grid = images.new_empty(len(degrees), 2, height, width)
     for axis, (by_column, by_row), size in ((0, (cos, -sin), width), (1, (sin, cos), height)):
-        columns = (by_column[:, None] * x * 2 / size).to(grid, non_blocking=True)
-        lines = (by_row[:, None] * y * 2 / size).to(grid, non_blocking=True)
+        columns = (by_column[:, None] * x * 2 / size).float().to(grid.device, non_blocking=True)
+        lines = (by_row[:, None] * y * 2 / size).float().to(grid.device, non_blocking=True)
         torch.add(columns.unsqueeze(1), lines.unsqueeze(2), out=grid[:, axis])
     return grid.permute(0, 2, 3, 1)

@@ -26,6 +26,7 @@ FADED = 0.01  # of the full learning rate
 HIGH = (
     0.3  # of the full learning rate: above it a curve that stands still is no doing of the schedule
 )
+BLURRED = 0.1  # accuracy: with fewer images "no better than a guess" says nothing
 GAP, STRONG_GAP = 0.10, 0.30  # accuracy, training minus validation
 WORSE, FELL = 0.10, 0.8  # validation loss above its best; training loss since then
 STILL = 0.02  # gain of the training loss over the second half
@@ -185,6 +186,8 @@ def nothing_learned(course: Course, facts: Facts, seen: Set[str]) -> Finding | N
             f" The most similar training image has the same label for {agreement.as_is:.1%} of "
             f"{agreement.n}, where chance gives {agreement.chance:.1%}."
         )
+    elif 3 * error > BLURRED:
+        return None
     elif train > best + 0.2:
         sentence += f" Training images are right in {train:.1%}: they are learned by heart."
     elif not late or judged[-1]["train"]["loss"] < LEARNED * facts.blind:

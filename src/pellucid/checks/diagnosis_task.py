@@ -16,7 +16,7 @@ from pellucid.values import Batch, ImageSet, Loss
 ORDERS = 200
 """Steps, at most and evenly spread over an epoch, whose labels are looked at."""
 
-SURE = (0.5, 1, 2, 3, 5, 8, 12, 20, 50)
+SURE = (0.5, 1, 1.5, 2, 3, 4, 5, 6, 7, 8, 10, 12, 20, 50)
 """Logits of the right class, the others 0, at which the loss is tried."""
 
 

@@ -120,9 +120,9 @@ def analyse(rates: Sequence[float], losses: Sequence[float]) -> LRRange:
     noise = _noise(losses, curve)
     least = min(curve[:swing])
     low = max(i for i in range(swing) if curve[i] <= least + noise)
-    start = max(curve[: HALF + 1])
+    start = curve[0]
     found = tuple(rates), tuple(losses), tuple(curve)
-    if not start - least > max(LEARNS * start, 3 * noise):
+    if len(curve) < 2 * HALF or not start - least > max(LEARNS * start, 5 * noise):
         why = (
             "The loss did not fall at any rate, so there is nothing to propose. Run the checks: "
             "pellucid preflight."
@@ -149,8 +149,8 @@ def _smoothed(losses: Sequence[float]) -> list[float]:
     clipped = [min(loss, top) if math.isfinite(loss) else top for loss in losses]
     means = []
     for i in range(len(clipped)):
-        half = min(HALF, i, len(clipped) - 1 - i)
-        means.append(sum(clipped[i - half : i + half + 1]) / (2 * half + 1))
+        window = clipped[max(0, i - HALF) : i + HALF + 1]
+        means.append(sum(window) / len(window))
     return means
 
 
@@ -163,7 +163,7 @@ def _noise(losses: Sequence[float], curve: Sequence[float]) -> float:
 
 def _swing(losses: Sequence[float], curve: Sequence[float]) -> int:
     """Return the first step after the fall at which the curve has gone back up; else the end."""
-    start, lowest = max(curve[: HALF + 1]), math.inf
+    start, lowest = curve[0], math.inf
     much = max(SWING * (start - min(curve)), 3 * _noise(losses, curve))
     for i, value in enumerate(curve):
         lowest = min(lowest, value)

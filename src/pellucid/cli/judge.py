@@ -52,7 +52,9 @@ def judge_run(given: str, on: str, device: str, console: Console) -> dict[str, A
 
 def _own(run: Run, on: str, console: Console) -> ImageSet:
     recipe = from_tree(read_toml(run.path / RECIPE), str(run.path / RECIPE))
-    splits = assemble(recipe, Engine.start(recipe.engine_on("cpu")), console.progress).splits
+    splits = assemble(
+        recipe, Engine.start(recipe.engine_on("cpu")), console.progress, start=False
+    ).splits
     stored = (run.read_json(ENVIRONMENT) or {}).get("data", {}).get("data_digest")
     if stored != splits.digest:
         raise DataChanged(f"The data of {run.path} has changed since the run was started.")

@@ -19,6 +19,7 @@ COMMANDS = (
     ("preflight", "pellucid.cli.preflight:preflight", "Check data, model and recipe before a run."),
     ("evaluate", "pellucid.cli.evaluate:evaluate", "Judge a run's model again, or on other data."),
     ("predict", "pellucid.cli.predict:predict", "Classify image files with a run's model."),
+    ("eject", "pellucid.cli.eject:eject", "Write a run as a script of its own."),
     ("runs", "pellucid.cli.runs:app", "List, show and remove runs."),
     ("recipes", "pellucid.cli.recipes:app", "List and show the named recipes."),
     ("models", "pellucid.cli.models:app", "List the models."),

@@ -26,12 +26,16 @@ def list_models(*, json: bool = False) -> int:
     """
     from pellucid.catalogue import names, spec
     from pellucid.cli.tables import print_table
+    from pellucid.models.timm import TimmSpec
 
-    rows = []
+    rows: list[tuple[str, list[int | None], str]] = []
     for name in names("model"):
         kind: Any = spec("model", name)
         settings = ", ".join(f"{f} = {getattr(kind(), f)}" for f in kind.__struct_fields__)
-        sizes = []
+        if kind is TimmSpec:  # its size is that of `arch`, and the library takes seconds to load
+            rows.append((name, [None, None], settings))
+            continue
+        sizes: list[int | None] = []
         for shape in ((1, 28, 28), (3, 32, 32)):
             net = kind().build(shape, 10)
             sizes.append(sum(p.numel() for p in net.parameters()))
@@ -45,5 +49,6 @@ def list_models(*, json: bool = False) -> int:
         return 0
     head = ("name", "1x28x28", "3x32x32", "settings")
     print("Parameters for 10 classes, by the size of the images:\n")
-    print_table(head, [(n, f"{s[0]:,}", f"{s[1]:,}", t) for n, s, t in rows])
+    shown = [(n, *("by arch" if m is None else f"{m:,}" for m in s), t) for n, s, t in rows]
+    print_table(head, shown)
     return 0

@@ -26,21 +26,40 @@ SIZES = {
 """Training images of the known sets, validation included."""
 POINTS = 4000
 """Points of the curve, at most: more than a picture has columns."""
+UNKNOWN = "cut when validation stops getting better, which nobody knows before: not drawn"
 
 
 def draw(recipe: Recipe, images: int | None, out: Path) -> dict[str, Any]:
     """Draw the schedule of `recipe` into the file `out`; return its numbers for JSON.
-
-    Args:
-        recipe: its schedule must fit its length.
-        images: training images without those for validation; None finds out.
-        out: ends with .png.
 
     Raises:
         BadRecipe: if the schedule does not fit, or `images` or `out` cannot be.
     """
     if out.suffix.lower() != ".png":
         raise BadRecipe(f'--out must be a picture FILE.png. Got "{out}".')
+    facts = planned(recipe, images)
+    steps, points = facts["steps"], facts["points"]
+    title = f"{facts['schedule']}, {facts['optimizer']}, {facts['images']:,} training images"
+    figure = schedule_figure(
+        [*points, (steps, points[-1][1])], steps, facts["steps_per_epoch"], title, facts["note"]
+    )
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=120)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(out, picture.getvalue())
+    return {**facts, "figure": str(out)}
+
+
+def planned(recipe: Recipe, images: int | None) -> dict[str, Any]:
+    """Return the numbers of the schedule of `recipe`, for JSON.
+
+    Args:
+        recipe: its schedule must fit its length.
+        images: training images without those for validation; None finds out.
+
+    Raises:
+        BadRecipe: if it does not, or there are no images.
+    """
     if images is not None and images < 1:
         raise BadRecipe(f"--images must be at least 1. Got {images}.")
     tree = to_tree(recipe)
@@ -54,29 +73,20 @@ def draw(recipe: Recipe, images: int | None, out: Path) -> dict[str, Any]:
     except ValueError as error:
         raise BadRecipe(f"{str(error)[0].upper()}{str(error)[1:]}.") from None
     at = sorted({steps * i // POINTS for i in range(POINTS)} | {steps - 1})
-    points = [(step, schedule(step)) for step in at]
-    note = ""
-    if not isinstance(recipe.schedule.plateau(), NoPlateau):
-        note = "cut when validation stops getting better, which nobody knows before: not drawn"
-    name = str(tree["schedule"].get("name", "schedule"))
-    title = f"{name}, {tree['optimizer'].get('name', 'optimizer')}, {count:,} training images"
-    figure = schedule_figure([*points, (steps, points[-1][1])], steps, per_epoch, title, note)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=120)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(out, picture.getvalue())
-    rates = [lr for _, lr in points]
+    rates = [schedule(step) for step in at]
+    known = isinstance(recipe.schedule.plateau(), NoPlateau)
     return {
-        "schedule": name,
+        "schedule": str(tree["schedule"].get("name", "schedule")),
+        "optimizer": str(tree["optimizer"].get("name", "optimizer")),
+        "images": count,
         "steps": steps,
         "steps_per_epoch": per_epoch,
         "epochs": steps / per_epoch,
         "first": rates[0],
         "highest": max(rates),
         "last": rates[-1],
-        "note": note,
-        "figure": str(out),
-        "points": points,
+        "note": "" if known else UNKNOWN,
+        "points": list(zip(at, rates, strict=True)),
     }
 
 

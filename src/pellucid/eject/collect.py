@@ -56,8 +56,12 @@ class Source:
             self.starts.append(self.starts[-1] + len(line))
         self.imports: dict[str, Import] = {}
         self.statements: dict[str, ast.stmt] = {}
-        for statement in ast.parse(self.text).body:
+        self.notes: dict[ast.stmt, str] = {}
+        body = ast.parse(self.text).body
+        for statement, after in zip(body, [*body[1:], None], strict=True):
             self._take(statement)
+            if isinstance(statement, ast.Assign) and isinstance(after, ast.Expr):
+                self.notes[statement] = sentence(str(ast.literal_eval(after.value)))
 
     def _take(self, statement: ast.stmt) -> None:
         if isinstance(statement, ast.Import | ast.ImportFrom):
@@ -81,13 +85,10 @@ class Source:
         return self.starts[first.lineno - 1] + first.col_offset - before, end
 
     def lines(self, node: ast.AST) -> tuple[int, int]:
-        """Return the span of the whole lines of `node`, with blank lines before it."""
+        """Return the span of the whole lines of `node`, with the line break before them."""
         start, end = self.span(node)
-        start = self.text.rfind(b"\n", 0, start) + 1
-        while self.text[:start].endswith(b"\n\n"):
-            start -= 1
         newline = self.text.find(b"\n", end)
-        return start, len(self.text) if newline < 0 else newline + 1
+        return self.text.rfind(b"\n", 0, start), len(self.text) if newline < 0 else newline
 
     def part(self, node: ast.AST) -> str:
         """Return the text of `node` as it stands."""
@@ -132,6 +133,7 @@ class Collector:
         self.imports: dict[str, Import] = {}
         self._origin: dict[str, str] = {}
         self._claimed: set[str] = set()
+        self._taken = 0
 
     def add(self, module: str, name: str, keep: Collection[str] | None = None) -> None:
         """Add the top-level `name` of `module`, and before it what it uses.
@@ -209,9 +211,7 @@ class Collector:
         self._uses(source, text)
         self.pieces[name] = text
 
-    def expression(
-        self, spec: msgspec.Struct, method: str, constants: Names, given: Names
-    ) -> str:
+    def expression(self, spec: msgspec.Struct, method: str, constants: Names, given: Names) -> str:
         """Return the last line of a method of a recipe's value as an expression of the script.
 
         Args:
@@ -234,6 +234,12 @@ class Collector:
         self._uses(source, f"({text})")
         return re.sub(r"\s*\n\s*", " ", text).replace("( ", "(").replace(" )", ")")
 
+    def taken(self) -> str:
+        """Return the text of the parts that were added since this was last asked for."""
+        new = list(self.pieces.values())[self._taken :]
+        self._taken = len(self.pieces)
+        return "\n\n\n".join(new)
+
     def _claim(self, name: str, origin: str) -> bool:
         """Return whether `name` is new; two different parts of one name would be a bug here."""
         known = self._origin.setdefault(name, origin)
@@ -245,6 +251,8 @@ class Collector:
     def _finish(self, name: str, source: Source, statement: ast.stmt, edits: Edits) -> None:
         text = self._edited(source, statement, edits)
         self._uses(source, text)
+        if note := source.notes.get(statement):
+            text = f"{textwrap.fill(note, 98, initial_indent='# ', subsequent_indent='# ')}\n{text}"
         if text not in self.pieces.values():  # one statement may bind several names
             self.pieces[name] = text
 
@@ -255,9 +263,9 @@ class Collector:
             if isinstance(node, ast.Import | ast.ImportFrom):
                 for found in imported(node):
                     self._import(found)
-                _, end = source.lines(node)
-                blank = source.text[end : end + 1] == b"\n"
-                edits.put((source.lines(node)[0], end + blank), "")
+                start, end = source.lines(node)
+                blank = source.text[end : end + 2] == b"\n\n"
+                edits.put((start, end + blank), "")
             if isinstance(node, ast.Name) and _users_error(source, node.id):
                 edits.put(source.span(node), "ValueError")
             self._annotations(source, node, edits)
@@ -351,7 +359,10 @@ def drop_methods(
         waiting += [other for other in called & methods.keys() if other not in wanted]
     for name, node in methods.items():
         if name not in wanted:
-            edits.put(source.lines(node), "")
+            start, end = source.lines(node)
+            while source.text[:start].endswith(b"\n"):
+                start -= 1
+            edits.put((start, end), "")
 
 
 def settings(source: Source, root: ast.AST, constants: Names, calls: Names, edits: Edits) -> None:

@@ -281,8 +281,8 @@ def main(source: str, target: str, sha256: str) -> int:
         torch.set_num_threads(1)
         limit(4 * size + MEGABYTES * 2**20, 2 * size + 2**20, SECONDS + size // 10_000_000)
         tensors = _load(Path(source).read_bytes(), sha256)
-        metadata = {"format": "pt", ORDER: json.dumps(list(tensors))}
-        safetensors.torch.save_file(tensors, target, metadata)
+        metadata = {ORDER: json.dumps(list(tensors))}
+        safetensors.torch.save_file(tensors, target, metadata)  # unlike `save`, makes no copy
     except MemoryError:
         reason = TOO_LARGE
     except Exception as error:  # whatever a damaged or hostile file brings about
@@ -327,6 +327,8 @@ def limit(memory: int, written: int, seconds: int) -> None:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         limits.append((resource.RLIMIT_AS, pages * resource.getpagesize() + memory))
     for what, most in limits:
+        hard = resource.getrlimit(what)[1]  # a limit may only be lowered
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(what, (most, most))
 
 
@@ -368,6 +370,8 @@ def _reason(error: Exception) -> str:
     if "Weights only load failed" in text:
         return "it holds more than tensors and plain values, or is damaged"
     first = text.strip().splitlines() or [""]
+    if type(error).__name__ == "SafetensorError":
+        return f"the result cannot be written ({first[0]})"
     return f"it is damaged ({type(error).__name__}: {first[0]})"
 
 

@@ -1,0 +1,241 @@
+"""The function `main` of a script: the explicit loop, with the lines that the recipe needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pellucid.eject.facts import Facts
+from pellucid.optim.losses import CrossEntropy
+from pellucid.optim.schedules import Constant, PlateauSpec
+
+Lines = list[str]
+
+
+def main_text(facts: Facts, model: Lines, optimizer: Lines) -> str:
+    """Return the text of `main`.
+
+    Args:
+        facts: of the run.
+        model: the lines that make the network.
+        optimizer: the expression that makes the optimizer from `groups`.
+    """
+    lines = [
+        "def main() -> None:",
+        '    """Train, judge the best weights once on the test part, save the last ones."""',
+        *_indent(_start(facts) + _build(facts, model, optimizer), 4),
+        "",
+        "    for step in range(steps):",
+        *_indent(_batch(facts) + _forward(facts) + _update(facts) + _judge(facts), 8),
+        "",
+        *_indent(_end(facts), 4),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _start(facts: Facts) -> Lines:
+    strict = ["torch.use_deterministic_algorithms(True)"]
+    length = facts.recipe.length
+    whole = length.unit == "epochs" and length.amount.denominator == 1
+    return [
+        "place = Path(sys.argv[1] if len(sys.argv) > 1 else DATA)",
+        'target = Path(sys.argv[2] if len(sys.argv) > 2 else "weights.npz")',
+        "torch.set_num_threads(THREADS)",
+        *(strict if facts.recipe.engine.deterministic else []),
+        "if torch.__version__ != TORCH:",
+        '    print(f"note: torch {torch.__version__}; the run had {TORCH}", file=sys.stderr)',
+        "",
+        "train, held, test = load(place)",
+        "if data_digest((train, held, test)) != DATA_DIGEST:",
+        '    print("note: these are not the images that the run had", file=sys.stderr)',
+        "images, labels = train",
+        "prepare = normalisation(images)",
+        "steps_per_epoch = -(-len(images) // BATCH_SIZE)  # the last batch may be smaller",
+        "steps = EPOCHS * steps_per_epoch" if whole else "steps = STEPS",
+        "",
+    ]
+
+
+def _build(facts: Facts, model: Lines, optimizer: Lines) -> Lines:
+    recipe = facts.recipe
+    spec: Any = recipe.optimizer
+    schedule: Any = recipe.schedule
+    loss = recipe.loss
+    assert isinstance(loss, CrossEntropy)
+    lines = [
+        'reseed(SEED, "init")',
+        *model,
+        "model.to(memory_format=torch.channels_last)  # faster on a CPU",
+    ]
+    if spec.weight_decay or spec.l1:
+        decay = "WEIGHT_DECAY" if spec.weight_decay else "0.0"
+        lines += [
+            "weights = [p for p in model.parameters() if p.ndim > 1]",
+            "others = [p for p in model.parameters() if p.ndim <= 1]  # not pulled to 0",
+            "groups = [",
+            f'    {{"params": weights, "weight_decay": {decay}}},',
+            '    {"params": others, "weight_decay": 0.0},',
+            "]",
+        ]
+    else:
+        lines.append('groups = [{"params": list(model.parameters()), "weight_decay": 0.0}]')
+    lines.append(f"optimizer = {optimizer[0]}")
+    if _scheduled(facts):
+        lines.append("learning_rate = learning_rates(LR, steps, steps_per_epoch)")
+    if isinstance(schedule, PlateauSpec):
+        given = ", ".join(
+            f"{name}={getattr(schedule, name)!r}"
+            for name in ("factor", "patience", "threshold", "cooldown", "floor")
+        )
+        lines.append(f"plateau = Plateau({given})")
+    if loss.class_weights != "none":
+        first = "1 / counts.double().clamp(min=1)"
+        if loss.class_weights != "balanced":
+            first = "torch.tensor(CLASS_WEIGHTS, dtype=torch.float64)"
+        lines += [
+            "counts = torch.bincount(labels, minlength=len(CLASSES))",
+            f"weight = {first}  # of each class; their mean over the images becomes 1",
+            "class_weights = (weight * counts.sum() / (weight * counts).sum()).float()",
+        ]
+    if recipe.ema.decay:
+        lines.append("ema = EMA(model, EMA_DECAY)")
+    stop: Any = recipe.stop
+    if stop.patience:
+        lines.append(f"stop = EarlyStop({stop.patience}, {stop.min_change!r}, {stop.watch!r})")
+    if facts.parts["validation"]:
+        lines.append("best, best_step, best_weights = (-1.0, 0.0), 0, {}")
+    return lines
+
+
+def _batch(facts: Facts) -> Lines:
+    lr = "learning_rate(step)" if _scheduled(facts) else "LR"
+    if isinstance(facts.recipe.schedule, PlateauSpec):
+        lr = f"plateau.lower({lr})"
+    return [
+        "epoch, position = divmod(step, steps_per_epoch)",
+        "if position == 0:",
+        '    order = epoch_order(labels, generator(SEED, "shuffle", epoch))',
+        "index = order[position * BATCH_SIZE : (position + 1) * BATCH_SIZE]",
+        'reseed(SEED, "step", step, 0)  # for dropout: the same numbers whatever was drawn before',
+        "for group in optimizer.param_groups:",
+        f'    group["lr"] = {lr}',
+        "model.train()",
+        "",
+    ]
+
+
+def _forward(facts: Facts) -> Lines:
+    recipe = facts.recipe
+    pieces = recipe.accumulate > 1
+    on: Any = recipe.augment.operations()  # type: ignore[attr-defined]
+    mixing = not {"mixup", "cutmix"}.isdisjoint(on)
+    at = "index[rows]" if pieces else "index"
+    part = "rows, len(index), " if pieces else ""
+    if mixing:
+        get = [f"x, y = augment(images[{at}], labels[{at}], {part}step, prepare)"]
+    elif on:
+        get = [f"x, y = augment(images[{at}], {part}step, prepare), labels[{at}]"]
+    else:
+        get = [f"x, y = prepare(images[{at}]), labels[{at}]"]
+    compute = [f"loss = {_loss(facts)}"]
+    if pieces:
+        compute[0] += " * (len(rows) / len(index))"
+    if facts.precision == "bf16":
+        compute = [
+            'with torch.autocast("cpu", torch.bfloat16):',
+            *_indent([line.replace("model(x)", "model(x).float()") for line in compute], 4),
+        ]
+    lines = [*get, *compute, "loss.backward()"]
+    return ["for rows in pieces(len(index)):", *_indent(lines, 4)] if pieces else lines
+
+
+def _loss(facts: Facts) -> str:
+    loss = facts.recipe.loss
+    assert isinstance(loss, CrossEntropy)
+    if loss.class_weights != "none":
+        return "weighted_loss(model(x), y, class_weights)"
+    smoothing = ", label_smoothing=LABEL_SMOOTHING" if loss.label_smoothing else ""
+    return f"F.cross_entropy(model(x), y{smoothing})"
+
+
+def _update(facts: Facts) -> Lines:
+    recipe = facts.recipe
+    spec: Any = recipe.optimizer
+    lines: Lines = []
+    if recipe.max_grad_norm != float("inf"):
+        lines += [
+            "gradients = [p.grad for p in model.parameters()]",
+            "norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))",
+            "nn.utils.clip_grads_with_norm_(model.parameters(), MAX_GRAD_NORM, norm)",
+        ]
+    if recipe.max_grad_value != float("inf"):
+        lines.append("nn.utils.clip_grad_value_(model.parameters(), MAX_GRAD_VALUE)")
+    if spec.l1:
+        lines.append("add_l1(weights)")
+    lines += ["optimizer.step()", "optimizer.zero_grad()"]
+    if recipe.ema.decay:
+        lines.append("ema.update(model)")
+    return lines
+
+
+def _judge(facts: Facts) -> Lines:
+    recipe = facts.recipe
+    if not facts.parts["validation"]:
+        return []
+    every = recipe.evaluate.steps(facts.per_epoch, recipe.batch_size, facts.steps)
+    name = "steps_per_epoch" if str(recipe.evaluate) == "1 epoch" else "EVALUATE_EVERY"
+    judged = "ema.model" if recipe.ema.decay else "model"
+    lines = [
+        "",
+        f"if (step + 1) % {name} == 0 or step + 1 == steps:" if every else "if step + 1 == steps:",
+        f"    judged = evaluate({judged}, *held, prepare)",
+        '    print(f"step {step + 1:,}: validation accuracy {judged.accuracy:.4f}, "',
+        '          f"loss {judged.loss:.4f}", flush=True)',
+        "    if (judged.accuracy, -judged.loss) > best:",
+        "        best, best_step = (judged.accuracy, -judged.loss), step + 1",
+        f"        best_weights = {{n: t.clone() for n, t in {judged}.state_dict().items()}}",
+    ]
+    if isinstance(recipe.schedule, PlateauSpec):
+        lines.append("    plateau.offer(judged)")
+    stop: Any = recipe.stop
+    if stop.patience:
+        lines += ["    stop.offer(judged)", "    if stop.now:", "        break"]
+    return lines
+
+
+def _end(facts: Facts) -> Lines:
+    ema = facts.recipe.ema.decay
+    judged = "ema.model" if ema else "model"
+    lines = ["last = dict(model.state_dict())"]
+    if ema:
+        lines.append('last |= {f"ema/{name}": t for name, t in ema.model.state_dict().items()}')
+    lines += ["np.savez(target, **{name: tensor.numpy() for name, tensor in last.items()})"]
+    if facts.weights_digest:
+        lines += [
+            "same = weights_digest(last) == WEIGHTS_DIGEST",
+            "print(f\"weights of the last step: {'bit for bit those' if same else 'NOT those'} "
+            'of the run")',
+        ]
+    else:
+        lines.append('print(f"weights of the last step: SHA-256 {weights_digest(last)}")')
+    if facts.parts["test"]:
+        if facts.parts["validation"]:
+            lines.append(f"{judged}.load_state_dict(best_weights)")
+            where = "step {best_step:,}"
+        else:
+            where = "the last step"
+        lines += [
+            f"result = evaluate({judged}, *test, prepare)",
+            f'print(f"test after {where}: {{result.correct:,}} of {{result.n:,}} right '
+            '({result.accuracy:.2%})")',
+        ]
+    return lines
+
+
+def _scheduled(facts: Facts) -> bool:
+    """Return whether the learning rate is a function of the step."""
+    schedule: Any = facts.recipe.schedule
+    return not isinstance(schedule, Constant | PlateauSpec) or bool(schedule.warmup)
+
+
+def _indent(lines: Lines, by: int) -> Lines:
+    return [" " * by + line if line else "" for line in lines]

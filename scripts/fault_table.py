@@ -24,7 +24,7 @@ from pellucid.models.mnist_cnn import MnistCNNSpec  # noqa: E402
 from pellucid.models.simple_cnn import SimpleCNNSpec  # noqa: E402
 from tests.checks.faults import FAULTS, Fault  # noqa: E402
 from tests.checks.faults_none import HEALTHY, Healthy  # noqa: E402
-from tests.checks.faults_run import Setting  # noqa: E402
+from tests.checks.faults_run import NetSpec, Setting  # noqa: E402
 
 PAGE = ROOT / "docs/diagnosis.md"
 BEGIN, END = "<!-- table: scripts/fault_table.py -->", "<!-- end of table -->"
@@ -34,15 +34,18 @@ Row = dict[str, Any]
 
 def settings(healthy: bool) -> list[Setting]:
     """Return the published settings: none of them was used to fix a threshold."""
-    sets = [
-        ("mnist", Mnist(), MnistCNNSpec, 60, 150),
-        ("cifar10", Cifar10(), SimpleCNNSpec, 150, 200),
-    ]
-    seeds = SEEDS[:1] if healthy else SEEDS
+    if healthy:
+        return [
+            Setting("mnist", Mnist(), MnistCNNSpec, 0, 150, 300),
+            Setting("cifar10", Cifar10(), SimpleCNNSpec, 0, 200, 500),
+        ]
     return [
-        Setting(name, source, model, seed, length, 300 if healthy else per_class)
-        for seed in seeds
-        for name, source, model, per_class, length in sets
+        Setting(name, source, NetSpec, seed, length, few)
+        for seed in SEEDS
+        for name, source, length, few in (
+            ("mnist", Mnist(), 150, 60),
+            ("cifar10", Cifar10(), 200, 150),
+        )
     ]
 
 

@@ -70,7 +70,7 @@ def test_the_run_folder_holds_what_it_should(finished: Run) -> None:
     names = {str(p.relative_to(finished.path)) for p in finished.path.rglob("*") if p.is_file()}
     assert names - {".lock", ".owner.json"} == {
         "recipe.toml", "environment.json", "split.csv", "metrics.jsonl", "metrics.csv",
-        "timing.jsonl", "summary.json", "openings.jsonl", "log.txt",
+        "timing.jsonl", "summary.json", "diagnosis.json", "openings.jsonl", "log.txt",
         "predictions/validation.csv", "predictions/test.csv",
         "figures/curves.png", "figures/curves.json",
         *(f"checkpoints/step-00000036/{name}" for name in (
@@ -142,7 +142,9 @@ def test_rows_are_deterministic_and_complete(tiny: Recipe, tmp_path: Path) -> No
     assert not {"time", "seconds"} & {key for row in rows for key in row}
     with (run.path / "metrics.csv").open(encoding="utf-8") as file:
         columns = list(csv.DictReader(file))
-    assert len(columns) == len(rows)
+    signs = [row["step"] for row in rows if row["kind"] == "vitals"]
+    assert signs == [0, 2, 4, 6, 8, 10, 12]
+    assert len(columns) == len(rows) - len(signs)
     assert float(columns[-1]["validation/accuracy"]) == judged[-1]["validation"]["accuracy"]
 
 

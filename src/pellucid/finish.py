@@ -14,16 +14,18 @@ from pellucid.figures.curves import curves
 from pellucid.inference import judged
 from pellucid.metrics.accuracy import measure, wilson
 from pellucid.runs.disk import replace_file
-from pellucid.runs.folder import OPENINGS, SUMMARY, TIMING, Run
+from pellucid.runs.folder import OPENINGS, TIMING, Run
 from pellucid.runs.tables import metrics_table, prediction_table
 from pellucid.sinks.console import Console, percent
-from pellucid.values import ImageSet, Metrics
+from pellucid.values import ImageSet, Metrics, Predictions
 
 
-def finish(run: Run, engine: Engine, built: Assembled, tax: float, console: Console) -> str:
-    """Judge the best checkpoint on validation and, once, on test; return the result as text.
+def finish(
+    run: Run, engine: Engine, built: Assembled, tax: float, console: Console
+) -> tuple[dict[str, Any], Predictions]:
+    """Judge the best checkpoint on validation and, once, on test.
 
-    Tables and curves are written.
+    Tables and curves are written; the summary is returned, and what the model says on validation.
     """
     write_curves(run, built)
     steps, early = (
@@ -35,10 +37,11 @@ def finish(run: Run, engine: Engine, built: Assembled, tax: float, console: Cons
         console.line(f"warning: {problem}")
     best = found.checkpoint
     built.state.load(best.tensors, best.facts)
-    validation = judge(run, engine, built, built.splits.validation, "validation")
+    said = judge(run, engine, built, built.splits.validation, "validation")
+    validation = measure(said)
     if len(built.splits.test):
         record_opening(run, best.step, len(built.splits.test), "end of training")
-    test = judge(run, engine, built, built.splits.test, "test")
+    test = measure(judge(run, engine, built, built.splits.test, "test"))
     plan = built.task.plan
     summary = {
         "run": str(run.path),
@@ -59,18 +62,15 @@ def finish(run: Run, engine: Engine, built: Assembled, tax: float, console: Cons
         "seconds": seconds(run),
         "tax": tax,
     }
-    run.write_json(SUMMARY, summary)
-    text = result_text(summary)
-    console.log(text)
-    return text
+    return summary, said
 
 
-def judge(run: Run, engine: Engine, built: Assembled, data: ImageSet, name: str) -> Metrics:
-    """Predict each image of `data`, keep the table, return what it amounts to."""
+def judge(run: Run, engine: Engine, built: Assembled, data: ImageSet, name: str) -> Predictions:
+    """Predict each image of `data`, keep the table, return it."""
     predictions = predict(engine, built.state.ema.model, data, built.task.prepare)
     if len(data):
         run.write(f"predictions/{name}.csv", prediction_table(data, predictions))
-    return measure(predictions)
+    return predictions
 
 
 def record_opening(run: Run, step: int, n: int, why: str) -> None:
@@ -93,8 +93,11 @@ def part(metrics: Metrics) -> dict[str, Any] | None:
 
 
 def write_curves(run: Run, built: Assembled) -> None:
-    """Write `metrics.csv`, `figures/curves.png` and its numbers beside it."""
-    rows = run.rows(run.metrics.name)
+    """Write `metrics.csv`, `figures/curves.png` and its numbers beside it.
+
+    Vital signs, which are lists of layers, stay in `metrics.jsonl` alone.
+    """
+    rows = [row for row in run.rows(run.metrics.name) if row["kind"] in ("step", "evaluation")]
     run.write("metrics.csv", metrics_table(rows))
     plan, best = built.task.plan, built.state.best.step
     points = sorted({plan.steps * i // 200 for i in range(200)})
@@ -130,6 +133,9 @@ def result_text(summary: dict[str, Any]) -> str:
         scores = summary[name]
         if scores:
             lines.append(f"{name} accuracy: {percent(scores['correct'], scores['n'])}")
+    found = summary.get("diagnosis", ())
+    if found:
+        lines.append(f"diagnosis: {', '.join(f['severity'] + ' ' + f['name'] for f in found)}")
     run = Path(summary["run"])
     time = f"{summary['seconds']:.0f} s of training; recording took {summary['tax']:.1%} of it"
     return "\n".join([*lines, time, f"curves: {run / 'figures/curves.png'}", f"run: {run}"])

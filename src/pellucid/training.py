@@ -11,14 +11,14 @@ from pellucid.catalogue import differences, from_toml, from_tree, read_toml, to_
 from pellucid.compiling import compile_report
 from pellucid.engine import Engine
 from pellucid.errors import BadRun, DataChanged, RecipeMismatch
-from pellucid.finish import finish
+from pellucid.finish import finish, result_text
 from pellucid.keeper import Keeper, data_facts, level
 from pellucid.loop import fit
 from pellucid.precision import settle_precision
 from pellucid.recipe import Recipe
 from pellucid.runs.checkpoint import Checkpoint
 from pellucid.runs.environment import environment, fingerprint
-from pellucid.runs.folder import ENVIRONMENT, LOG, RECIPE, Run
+from pellucid.runs.folder import ENVIRONMENT, LOG, RECIPE, SUMMARY, Run
 from pellucid.runs.listing import RUNS, find
 from pellucid.runs.tables import split_table
 from pellucid.sinks.boards import Boards
@@ -157,7 +157,13 @@ def _go(
                 return run
         if state.stop.now and state.step < task.plan.steps:
             console.line(f"early stop after step {state.step:,}: {_why(recipe, state)}")
-        watch.result(finish(run, engine, built, watch.recorder.tax, console))
+        summary, validation = finish(run, engine, built, watch.recorder.tax, console)
+        findings = watch.conclude(validation)
+        summary["diagnosis"] = [{"name": f.name, "severity": f.severity} for f in findings]
+        run.write_json(SUMMARY, summary)
+        text = result_text(summary)
+        console.log(text)
+        watch.result(text)
     return run
 
 

@@ -164,6 +164,21 @@ def test_switching_one_on_leaves_the_draws_of_the_others(name: str) -> None:
     assert all(torch.equal(some[key], other[key]) for key in other)
 
 
+def test_operations_draw_independently_of_each_other() -> None:
+    """Streams of their own: a bright image is not more often flipped, turned or erased."""
+    drawn = everything().draws(0, 0, 4000, (3, 32, 32))
+    table = torch.stack(
+        [
+            drawn[name].double().view(4000, -1)[:, 0]
+            for name in ALL
+            if name not in ("mixup", "cutmix")
+        ]
+        + [drawn["mixup"].double(), (drawn["cutmix"][:, 2] > 0).double()]
+    )
+    others = torch.corrcoef(table) - torch.eye(len(ALL))
+    assert others.abs().max() < 0.08  # five standard deviations
+
+
 LEAST = {  # distinct results of 64 equal images, at least
     "flip": 2, "crop": 40, "rotate": 64, "translate": 25, "scale": 64, "brightness": 64,
     "contrast": 64, "saturation": 64, "hue": 64, "greyscale": 2, "erase": 25, "cutout": 50,

@@ -199,3 +199,10 @@ def test_texts_are_cut_between_their_parts(photos: Tensor) -> None:
     assert " ".join(lines).replace("\u00a0", " ") == text
     assert all(line.endswith(",") for line in lines[:-1])
     assert figure.axes[1].get_images()[0].get_interpolation() == "nearest"
+
+
+def test_grey_values_are_shown_as_they_are(digits: Tensor) -> None:
+    """A dim image stays dim: 0 is black and 255 white, whatever it holds."""
+    dim = digits[:1] // 4 + 20
+    figure = augmentation(dim, [dim], ["a"], [["x"]], "t")
+    assert [axis.get_images()[0].get_clim() for axis in figure.axes] == [(0, 255)] * 2

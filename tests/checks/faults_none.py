@@ -104,12 +104,13 @@ HEALTHY = [
     Healthy("class weights", lambda s: s.recipe(
         data=few(UNEVEN)(s), loss=CrossEntropy(class_weights="balanced"))),
     Healthy("balanced sampling", lambda s: s.recipe(data=few(UNEVEN)(s), sampling=Balanced())),
-    Healthy("two classes", lambda s: s.recipe(data=Two(few()(s)))),
+    Healthy("two classes", lambda s: s.recipe(data=Two(few()(s)), length=steps(s.steps // 2))),
     Healthy("a tenth of the images, a short run", lambda s: s.recipe(
         data=few((1,) * 10)(s), length=steps(40))),
     Healthy("twenty steps", part(length=steps(20))),
     Healthy("four times as long", lambda s: s.recipe(
-        length=steps(4 * s.steps), augment=AugmentSpec(crop=Crop(padding=3)))),
+        length=steps(4 * s.steps), augment=AugmentSpec(crop=Crop(padding=3)),
+        model=s.model(dropout=0.25))),
     Healthy("without validation", lambda s: s.recipe(data=few(validation=0.0)(s))),
     Healthy("MLP", part(model=MLPSpec())),
     Healthy("MLP, one hidden layer", part(model=MLPSpec(hidden=(64,)), optimizer=SGD(lr=0.02))),

@@ -158,7 +158,7 @@ class PerBatch:
 class RawPixels:
     """Training images as they are stored, from 0 to 255; evaluation prepares them."""
 
-    def build(self, seed: int, prepare: Any, classes: int) -> Any:
+    def build(self, seed: int, prepare: Any, classes: int, shape: Shape) -> Any:
         return lambda batch, step: batch.with_images(batch.images.float())
 
 
@@ -166,7 +166,7 @@ class RawPixels:
 class TargetsAstray:
     """An augmentation that reorders the images of a batch, and forgets their labels."""
 
-    def build(self, seed: int, prepare: Any, classes: int) -> Any:
+    def build(self, seed: int, prepare: Any, classes: int, shape: Shape) -> Any:
         def augment(batch: Any, step: int) -> Any:
             order = torch.randperm(len(batch.images), generator=generator(seed, "astray", step))
             return batch.with_images(prepare(batch.images[order]))
@@ -232,7 +232,8 @@ def raw_everywhere(built: Assembled) -> Assembled:
     def prepare(images: Tensor) -> Tensor:
         return images.float()
 
-    augment = AugmentSpec().build(0, prepare, len(built.splits.train.classes))
+    splits = built.splits
+    augment = AugmentSpec().build(0, prepare, len(splits.train.classes), splits.train.shape)
     return replace(built, task=replace(built.task, prepare=prepare, augment=augment))
 
 

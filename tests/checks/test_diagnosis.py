@@ -213,7 +213,7 @@ def test_an_input_that_is_not_normalised(seen: Row, alarm: bool) -> None:
     assert ("input-not-normalised" in told(row)) == alarm
 
 
-@pytest.mark.parametrize(("share", "expected"), [(0.5, None), (0.7, "note"), (0.95, "warning")])
+@pytest.mark.parametrize(("share", "expected"), [(0.7, None), (0.8, "note"), (0.95, "warning")])
 def test_dead_units(share: float, expected: str | None) -> None:
     row = vital(100)
     row["activations"][1]["dead"] = share
@@ -382,6 +382,10 @@ def test_underfitting_is_no_schedule_at_its_end() -> None:
     assert told(*curve(still, still, fair)) == {"underfitting": "warning"}
     assert told(*curve(still, still, fair, lr=1e-4)) == {}
     falls = [2.0, 1.75, 1.71, 1.66, 1.60]
+    noisy = curve([2.0, 1.75, 1.71, 1.75, 1.70], still, fair)
+    for row, running in zip(noisy[1::2], falls, strict=True):
+        row["running_loss"] = running
+    assert told(*noisy) == {}
     assert told(*curve(falls, falls, fair)) == {}
     assert told(*curve([0.9, 0.61, 0.6, 0.6, 0.6], [0.9, 0.6, 0.6, 0.6, 0.6], (0.8, 0.8))) == {
         "plateau": "note"

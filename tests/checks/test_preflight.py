@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pellucid import Engine, Recipe, fit, good, notes, steps
 from pellucid.assemble import Assembled, assemble
 from pellucid.checks.check import Check, worst
 from pellucid.checks.preflight import preflight, quick_checks
+from pellucid.models.init import Bad, Default
 from pellucid.models.mlp import MLPSpec
 from pellucid.models.resnet import ResNetSpec
+from pellucid.optim.specs import SGD
 from pellucid.recipe import EMASpec
 from pellucid.values import ImageSet
 
@@ -137,6 +139,36 @@ def test_the_worst_verdict_counts() -> None:
     assert worst([]) == "ok"
     verdicts = [Check("", "ok", "", ""), Check("", "failed", "", ""), Check("", "warning", "", "")]
     assert worst(verdicts) == "failed"
+
+
+@pytest.mark.parametrize(
+    ("init", "failed"),
+    [
+        (Default(), []),
+        (Bad(std=0.001), ["shuffled labels"]),
+        (Bad(std=1.0), ["loss at the start"]),
+    ],
+    ids=["default", "0.001", "1"],
+)
+def test_initial_weights_that_stall_or_blow_up(init: Default | Bad, failed: list[str]) -> None:
+    """Three layers with ReLU and SGD at 0.1; PyTorch's own initialisation trains well."""
+    recipe = good("digits").with_(
+        model=Plain(), init=init, optimizer=SGD(lr=0.1, momentum=0.0, nesterov=False)
+    )
+    found = checked(recipe)
+    verdicts = {check.name: check.verdict for check in found}
+    assert [name for name in failed if verdicts[name] != "failed"] == []
+    assert (worst(found) == "ok") == (not failed)
+
+
+class Plain:
+    """The layers of `MLP`, with PyTorch's own initial weights."""
+
+    def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
+        return nn.Sequential(
+            nn.Flatten(), nn.Linear(784, 200), nn.ReLU(), nn.Linear(200, 200), nn.ReLU(),
+            nn.Linear(200, classes),
+        )  # fmt: skip
 
 
 def test_a_tiny_set_is_checked_too(tiny: Recipe) -> None:

@@ -277,6 +277,17 @@ def test_images_that_do_not_mix() -> None:
     assert check.measured == "apart, n = 4; in training mode BatchNorm mixes them, by design"
 
 
+class Mirrored(nn.Module):
+    """Five logits and their negatives: whatever the image, they sum to 0."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x[:, :5], -x[:, :5]], 1)
+
+
+def test_logits_whose_sum_is_always_the_same() -> None:
+    assert samples_apart(built(followed(Mirrored())), ENGINE).verdict == "ok"
+
+
 def test_a_last_layer_that_starts_at_0_is_no_fault_a_dead_network_is() -> None:
     net = Net()
     zeros(net.last)

@@ -124,9 +124,7 @@ RECIPES: dict[str, Callable[[Path], Recipe]] = {
     "adam, constant, all off, no validation, half an epoch": lambda root: plain(
         Digits(validation=0.0)
     ).with_(length=Duration.parse("0.1 epochs"), evaluate=Duration.parse("0 steps")),
-    "adamw, cosine with warm-up, dropout, average": lambda root: plain(
-        Mnist(root=str(root))
-    ).with_(
+    "adamw, cosine with warm-up, dropout, average": lambda root: plain(Mnist(root=str(root))).with_(
         model=MnistCNNSpec(dropout=0.25),
         optimizer=AdamW(lr=3e-3),
         schedule=Cosine(warmup=0.2, floor=0.1),
@@ -185,22 +183,25 @@ RECIPES: dict[str, Callable[[Path], Recipe]] = {
         max_grad_value=0.01,
         max_grad_norm=2.0,
     ),
-    "adam, one cycle, all colours, on a folder": lambda root: plain(
+    "adam, all colours, on a folder": lambda root: plain(
         Folder(path=str(root / "colours"), validation=0.2, test=0.2, size=16)
     ).with_(
-        model=ResNetSpec(depth=8, width=8, dropout=0.1),
+        model=SimpleCNNSpec(dropout=0.1),
         optimizer=Adam(lr=3e-3, weight_decay=1e-2),
-        schedule=OneCycle(),
         augment=AugmentSpec(
-            flip=Flip(), brightness=Brightness(), contrast=Contrast(), saturation=Saturation(),
-            hue=Hue(strength=0.2), greyscale=Greyscale(p=0.3), translate=Translate(),
+            flip=Flip(),
+            brightness=Brightness(),
+            contrast=Contrast(),
+            saturation=Saturation(),
+            hue=Hue(strength=0.2),
+            greyscale=Greyscale(p=0.3),
         ),
         batch_size=16,
     ),
     "muon, plateau, average of normalised layers, parts of its own": lambda root: plain(
         Folder(path=str(root / "parts"), skip_unreadable=True)
     ).with_(
-        model=ResNetSpec(depth=8, width=16),
+        model=ResNetSpec(depth=8, width=16, dropout=0.1),
         optimizer=Muon(lr=5e-3),
         schedule=PlateauSpec(patience=0, factor=0.5, warmup=0.1, threshold=0.2),
         ema=EMASpec(decay=0.8),
@@ -217,11 +218,12 @@ RECIPES: dict[str, Callable[[Path], Recipe]] = {
         length=steps(40),
         batch_size=16,
     ),
-    "sgd, a table with a test part, by accuracy": lambda root: plain(
+    "sgd, one cycle, a table with a test part": lambda root: plain(
         Csv(path=str(root / "table/split.csv"), images_root=str(root / "table/images"))
     ).with_(
         model=MLPSpec(hidden=()),
-        optimizer=SGD(lr=0.01, nesterov=False),
+        optimizer=SGD(lr=0.05, nesterov=False),
+        schedule=OneCycle(),
         stop=StopSpec(patience=5, watch="accuracy"),
         engine=EngineSpec(deterministic=True),
         batch_size=16,

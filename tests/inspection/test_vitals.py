@@ -207,6 +207,23 @@ def test_a_unit_that_one_image_wakes_is_not_dead() -> None:
     assert taken(model, x)["activations"][0]["dead"] == 1.0
 
 
+def test_units_of_tokens_are_their_last_dimension() -> None:
+    class Tokens(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 6), nn.Linear(6, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            logits: Tensor = self.b(F.relu(self.a(x.flatten(1, 2)))).mean(1)
+            return logits
+
+    model = Tokens()
+    with torch.no_grad():
+        model.a.bias.copy_(torch.tensor([-1e6, 9.0, 9.0, 9.0, 9.0, 9.0]))
+    (entry,) = taken(model, images())["activations"]
+    assert (entry["units"], entry["dead"]) == (6, pytest.approx(1 / 6))
+
+
 @pytest.mark.parametrize(
     ("layer", "call", "kind"),
     [
@@ -257,10 +274,10 @@ def test_the_input_is_what_reaches_the_first_layer_with_weights() -> None:
     class Scaled(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.out = nn.Linear(8, 3)
+            self.first, self.out = nn.Linear(8, 8), nn.Linear(8, 3)
 
         def forward(self, x: Tensor) -> Tensor:
-            logits: Tensor = self.out(255 * x.flatten(1))
+            logits: Tensor = self.out(self.first(255 * x.flatten(1)))
             return logits
 
     row = taken(Scaled(), images())
@@ -309,6 +326,9 @@ def test_what_is_left_in_grad_and_which_layers_rest() -> None:
     row = taken(model, images())
     assert row["leftover"] == pytest.approx(norm)
     assert row["resting"] == ["1"]
+    model[2].p = 0.0
+    assert taken(model.eval(), images())["resting"] == ["1"]
+    model[2].p = 0.1
     assert taken(model.eval(), images())["resting"] == ["1", "2"]
 
 

@@ -103,6 +103,15 @@ def test_what_hangs_on_the_network_itself_is_backbone_too() -> None:
     assert not [m for m in model.modules() if isinstance(m, nn.ParameterList)]
 
 
+@pytest.mark.parametrize("arch", [TINY, "test_vit", "test_convnext", "tf_efficientnet_lite0"])
+def test_a_new_head_is_small_whatever_the_number_of_classes(arch: str) -> None:
+    for classes in (2, 100):
+        head = TimmSpec(arch=arch).build(RGB, classes).head()
+        bound = head.in_features**-0.5
+        assert 0.8 * bound < head.weight.abs().max() <= bound
+        assert head.weight.std() > bound / 3  # uniform: bound / sqrt(3)
+
+
 def test_several_heads() -> None:
     model = TimmSpec(arch="deit_tiny_distilled_patch16_224").build(RGB, 5)
     assert [p.shape[0] for p in model.head().parameters()] == [5, 5, 5, 5]

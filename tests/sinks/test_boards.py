@@ -38,6 +38,8 @@ class Notebook:
         self.calls: list[tuple[str, Any]] = []
         self.threads: set[threading.Thread] = set()
         self.reached = threading.Event()
+        self.looked = threading.Event()
+        self.flushed = threading.Event()
         self.go_on = threading.Event()
         self.go_on.set()
 
@@ -47,6 +49,10 @@ class Notebook:
             self.reached.set()
             self.go_on.wait()
         self.calls.append((call, content))
+        if call == "flush":
+            self.flushed.set()
+        if call == "look":
+            self.looked.set()
         if call == self.breaks_at:
             raise self.error
 
@@ -159,6 +165,19 @@ def test_when_there_is_no_room_what_comes_is_dropped_and_counted(say: Say, said:
     assert [look.step for look in board.got("look")] == [0, 1]
     assert board.got("result") == ["good"]
     assert said[0] == "note: Notebook could not keep up: it lacks 6 rows and 1 look."
+
+
+def test_rows_gather_between_two_deliveries_and_a_look_does_not_wait(say: Say) -> None:
+    board = Notebook()
+    with Boards([board], say, pause=3600) as boards:
+        boards.open(STORY)
+        assert board.flushed.wait(30)  # now it rests
+        boards.look(0, {"weight": torch.ones(2)})
+        assert board.looked.wait(30)
+        for step in range(50):
+            boards.rows([{**ROW, "step": step}])
+    assert [rows[0]["step"] for rows in board.got("rows")] == list(range(50))
+    assert len(board.got("flush")) <= 3
 
 
 @pytest.mark.parametrize("call", ["open", "rows", "look", "result", "flush", "close"])

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ WEIGHTS = MnistCNNSpec().build((1, 28, 28), 10).state_dict()
 SAMPLES = torch.rand(16, 1, 28, 28, generator=torch.Generator().manual_seed(0))
 
 
-def story(path: Path, finished: Run, step: int = 0, rows: tuple[Row, ...] = ()) -> Story:
+def story(path: Path, finished: Run, step: int = 0, rows: Sequence[Row] = ()) -> Story:
     recipe = (finished.path / "recipe.toml").read_text()
     return Story(path, path.name, recipe, step, rows)
 
@@ -134,7 +134,7 @@ def test_the_server_shows_all_runs_at_one_address(
     """Also a run that went back to step 4, and went on from there."""
     other = shown.parent / "two"
     show(story(other, finished), history, say)
-    show(story(other, finished, 4, tuple(history[:2])), history[2:], say, "again")
+    show(story(other, finished, 4, history[:2]), history[2:], say, "again")
     names = {"one/tensorboard", "two/tensorboard"}
     with tensorboard(shown.parent, *options) as url:
         while set(get(f"{url}/data/runs")) != names or len(tags(get, url, names)) < 2:
@@ -196,7 +196,7 @@ def killed(finished: Run, history: list[Row], say: Say, tmp_path: Path) -> Path:
 
 def go_on(path: Path, finished: Run, history: list[Row], kept: int, say: Say) -> None:
     step = history[kept - 1]["step"] if kept else 0
-    show(story(path, finished, step, tuple(history[:kept])), history[kept:], say, "done")
+    show(story(path, finished, step, history[:kept]), history[kept:], say, "done")
 
 
 @pytest.mark.parametrize("kept", range(6))
@@ -246,6 +246,15 @@ def test_numbers_that_were_dropped_are_there_after_a_resume(
     assert scalars(path) == expected(history)
 
 
+def test_numbers_that_were_purged_and_did_not_come_again_are_missing(
+    killed: Path, finished: Run, history: list[Row], say: Say
+) -> None:
+    """Back to step 4, on to step 9 without a word to the board, and from there to the end."""
+    show(story(killed, finished, 4, history[:2]), [], say)
+    go_on(killed, finished, history, 5, say)
+    assert scalars(killed) == expected(history)
+
+
 def test_a_folder_that_was_removed_is_made_anew(
     killed: Path, finished: Run, history: list[Row], say: Say
 ) -> None:
@@ -259,7 +268,7 @@ def test_sittings_of_one_second_keep_their_order(
     killed: Path, finished: Run, history: list[Row], say: Say
 ) -> None:
     for _ in range(12):
-        show(story(killed, finished, 9, tuple(history[:5])), [], say)
+        show(story(killed, finished, 9, history[:5]), [], say)
     go_on(killed, finished, history, 3, say)
     assert scalars(killed) == expected(history)
 

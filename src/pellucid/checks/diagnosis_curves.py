@@ -226,9 +226,14 @@ def overfitting(course: Course, facts: Facts, seen: Set[str]) -> Finding | None:
     text = (
         f"After step {now['step']} {known:.1%} of training and {share:.1%} of "
         f"validation images (n = {n}) are right, a gap of {100 * gap:.1f} points; the validation "
-        f"loss was best at step {rows[best]['step']} ({held[best]:.3f}) and is {held[-1]:.3f}, "
-        f"while the training loss went from {train[best]:.3f} to {train[-1]:.3f}."
     )
+    if best == len(held) - 1:
+        text += f"loss is the best so far ({held[best]:.3f})."
+    else:
+        text += (
+            f"loss was best at step {rows[best]['step']} ({held[best]:.3f}) and is {held[-1]:.3f}, "
+            f"while the training loss went from {train[best]:.3f} to {train[-1]:.3f}."
+        )
     numbers = {"gap": gap, "best_step": rows[best]["step"], "best": held[best], "now": held[-1]}
     if not (rises or stands or strong):
         return Finding(
@@ -271,8 +276,9 @@ def standstill(course: Course, facts: Facts, seen: Set[str]) -> Finding | None:
         return None
     losses = [r["train"]["loss"] for r in rows]
     middle = next(i for i, r in enumerate(rows) if r["step"] >= course.done / 2)
-    if min(losses[middle + 1 :], default=0.0) < (1 - STILL) * min(losses[: middle + 1]):
-        return None
+    for curve in (losses, [r["running_loss"] for r in rows]):  # one alone may be a bad moment
+        if min(curve[middle + 1 :], default=0.0) < (1 - STILL) * min(curve[: middle + 1]):
+            return None
     if _lr(course, facts) < HIGH * facts.lr or losses[-1] < 0.1 * facts.blind:
         return None
     gap = rows[-1]["gap"] or 0.0

@@ -224,7 +224,7 @@ def statistics(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     total = square = torch.zeros(())
     n = 0
     for x in batches:
-        x = x.detach().double().cpu()
+        x = x.detach().cpu().double()  # some devices have no float64
         total = total + x.sum((0, 2, 3))
         square = square + (x * x).sum((0, 2, 3))
         n += x.numel() // x.shape[1]

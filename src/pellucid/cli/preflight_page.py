@@ -62,8 +62,8 @@ def check_recipe(
     learned = any(check.name == "one batch by heart" for check in checks)
     if lr_range:
         out = out or Path("preflight")
-    if lr_range and learned:
-        _range(recipe, engine, built, out or Path("preflight"), facts, show)
+    if lr_range and learned and out:
+        _range(recipe, engine, built, out, facts, show)
     if out:
         _write(out / "preflight.json", json_text.dumps(facts, indent=2).encode(), facts)
     if show:

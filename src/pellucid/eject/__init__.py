@@ -1,7 +1,9 @@
 """A run as a script of its own: the loop of one recipe, without pellucid.
 
-`collect.py` takes the source of the parts that the recipe uses out of the package; `script.py` and
-`loop.py` write what stands around them; `check.py` runs the script and compares the weights.
+`facts.py` says what is known of the run, and refuses what cannot be written. `collect.py` takes the
+source of the parts that the recipe uses out of the package. `script.py` puts them in the order of
+events; `sources.py`, `augmentation.py`, `loop.py`, `texts.py` and `layout.py` write what stands
+around them. `check.py` runs the script and compares the weights.
 """
 
 from pellucid.eject.check import Verdict, check

@@ -6,17 +6,16 @@ import csv
 import hashlib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import msgspec
 from torch import Tensor
 
 from pellucid.augment.pipeline import AugmentSpec
-from pellucid.catalogue import from_toml, from_tree
+from pellucid.catalogue import differences, from_toml, from_tree, to_toml, to_tree
 from pellucid.data.sampling import Balanced, Shuffled
 from pellucid.engine import EngineSpec
-from pellucid.errors import UserError
+from pellucid.errors import RecipeMismatch, UserError
 from pellucid.inference import judged
 from pellucid.models.init import Bad, Default, Kaiming, Xavier
 from pellucid.models.mlp import MLPSpec
@@ -36,6 +35,7 @@ from pellucid.optim.schedules import (
 )
 from pellucid.optim.specs import SGD, Adagrad, Adam, AdamW, Muon, RMSprop
 from pellucid.recipe import EMASpec, Recipe
+from pellucid.runs.environment import fingerprint
 from pellucid.runs.folder import ENVIRONMENT, Run
 from pellucid.stopping import StopSpec
 
@@ -115,6 +115,18 @@ class Facts:
         """Steps that were planned."""
         return self.recipe.length.steps(self.per_epoch, self.recipe.batch_size)
 
+    @property
+    def whole_epochs(self) -> bool:
+        """Whether the length was given as a whole number of epochs."""
+        length = self.recipe.length
+        return length.unit == "epochs" and length.amount.denominator == 1
+
+    @property
+    def moved(self) -> bool:
+        """Whether the run was resumed where other bits are computed."""
+        first = fingerprint(dict(self.environment))
+        return any(fingerprint(later) != first for later in self.environment.get("resumed", []))
+
     def table(self) -> list[tuple[str, str, str]]:
         """Return part, file and class of each image of the run, in order."""
         return split_rows(self.run)
@@ -130,13 +142,18 @@ def facts(run: Run, recipe: Recipe | None = None) -> Facts:
     Raises:
         CannotEject: naming what cannot be written as a script.
         BadRun: if the run holds no checkpoint.
+        RecipeMismatch: if `recipe` is not that of the run.
     """
     judged(run)  # says what to do when there is none
     last, _ = run.checkpoints.latest()
     assert last is not None
     tree = from_toml(last.facts["recipe"])
     _refuse_python(tree, recipe)
-    recipe = recipe or from_tree(tree, f"{run.path}")
+    if recipe is None:
+        recipe = from_tree(tree, f"{run.path}")
+    elif changed := differences(tree, from_toml(to_toml(to_tree(recipe)))):
+        lines = "\n  ".join(changed)
+        raise RecipeMismatch(f"The recipe is not the one of {run.path}:\n  {lines}")
     environment = run.read_json(ENVIRONMENT) or {}
     engine = last.facts["engine"]
     check_parts(recipe)
@@ -192,7 +209,7 @@ def check_parts(recipe: Recipe) -> None:
     """
     for section, kinds in PARTS.items():
         part = getattr(recipe, section)
-        if not isinstance(part, kinds):
+        if type(part) not in kinds:
             name = getattr(type(part), "__struct_config__", None)
             tag = str(name.tag) if name and name.tag else type(part).__name__
             raise CannotEject(
@@ -258,11 +275,3 @@ def _check_machine(engine: Mapping[str, Any], environment: Mapping[str, Any]) ->
 def _bare(text: str) -> str:
     """Undo what keeps a spreadsheet from taking `text` for a formula."""
     return text[1:] if text[:1] == "'" and text[1:2] in ("=", "+", "-", "@", "\t", "\r") else text
-
-
-def relative(path: Path) -> str:
-    """Return `path` as a person would write it from here."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from pellucid.eject.augmentation import mixes
 from pellucid.eject.facts import Facts
+from pellucid.eject.layout import literal
 from pellucid.optim.losses import CrossEntropy
 from pellucid.optim.schedules import Constant, PlateauSpec
+from pellucid.recipe import Recipe
 
 Lines = list[str]
 
 
-def main_text(facts: Facts, model: Lines, optimizer: Lines) -> str:
+def main_text(facts: Facts, model: Lines, optimizer: str) -> str:
     """Return the text of `main`.
 
     Args:
@@ -19,9 +22,10 @@ def main_text(facts: Facts, model: Lines, optimizer: Lines) -> str:
         model: the lines that make the network.
         optimizer: the expression that makes the optimizer from `groups`.
     """
+    judged = "the best" if facts.parts["validation"] else "these"
     lines = [
         "def main() -> None:",
-        '    """Train, judge the best weights once on the test part, save the last ones."""',
+        f'    """Train, save the last weights, judge {judged} once on the test part."""',
         *_indent(_start(facts) + _build(facts, model, optimizer), 4),
         "",
         "    for step in range(steps):",
@@ -34,8 +38,6 @@ def main_text(facts: Facts, model: Lines, optimizer: Lines) -> str:
 
 def _start(facts: Facts) -> Lines:
     strict = ["torch.use_deterministic_algorithms(True)"]
-    length = facts.recipe.length
-    whole = length.unit == "epochs" and length.amount.denominator == 1
     return [
         "place = Path(sys.argv[1] if len(sys.argv) > 1 else DATA)",
         'target = Path(sys.argv[2] if len(sys.argv) > 2 else "weights.npz")',
@@ -50,12 +52,12 @@ def _start(facts: Facts) -> Lines:
         "images, labels = train",
         "prepare = normalisation(images)",
         "steps_per_epoch = -(-len(images) // BATCH_SIZE)  # the last batch may be smaller",
-        "steps = EPOCHS * steps_per_epoch" if whole else "steps = STEPS",
+        "steps = EPOCHS * steps_per_epoch" if facts.whole_epochs else "steps = STEPS",
         "",
     ]
 
 
-def _build(facts: Facts, model: Lines, optimizer: Lines) -> Lines:
+def _build(facts: Facts, model: Lines, optimizer: str) -> Lines:
     recipe = facts.recipe
     spec: Any = recipe.optimizer
     schedule: Any = recipe.schedule
@@ -78,8 +80,8 @@ def _build(facts: Facts, model: Lines, optimizer: Lines) -> Lines:
         ]
     else:
         lines.append('groups = [{"params": list(model.parameters()), "weight_decay": 0.0}]')
-    lines.append(f"optimizer = {optimizer[0]}")
-    if _scheduled(facts):
+    lines.append(f"optimizer = {optimizer}")
+    if scheduled(facts.recipe):
         lines.append("learning_rate = learning_rates(LR, steps, steps_per_epoch)")
     if isinstance(schedule, PlateauSpec):
         given = ", ".join(
@@ -93,31 +95,34 @@ def _build(facts: Facts, model: Lines, optimizer: Lines) -> Lines:
             first = "torch.tensor(CLASS_WEIGHTS, dtype=torch.float64)"
         lines += [
             "counts = torch.bincount(labels, minlength=len(CLASSES))",
-            f"weight = {first}  # of each class; their mean over the images becomes 1",
-            "class_weights = (weight * counts.sum() / (weight * counts).sum()).float()",
+            f"weight = {first}",
+            "total = (weight * counts).sum()",
+            "class_weights = (weight * counts.sum() / total).float()  # 1 in the mean over images",
         ]
     if recipe.ema.decay:
         lines.append("ema = EMA(model, EMA_DECAY)")
     stop: Any = recipe.stop
     if stop.patience:
-        lines.append(f"stop = EarlyStop({stop.patience}, {stop.min_change!r}, {stop.watch!r})")
+        lines.append(
+            f"stop = EarlyStop({stop.patience}, {stop.min_change!r}, {literal(stop.watch)})"
+        )
     if facts.parts["validation"]:
         lines.append("best, best_step, best_weights = (-1.0, 0.0), 0, {}")
     return lines
 
 
 def _batch(facts: Facts) -> Lines:
-    lr = "learning_rate(step)" if _scheduled(facts) else "LR"
+    lr = "learning_rate(step)" if scheduled(facts.recipe) else "LR"
     if isinstance(facts.recipe.schedule, PlateauSpec):
         lr = f"plateau.lower({lr})"
+    rate = ["for group in optimizer.param_groups:", f'    group["lr"] = {lr}']
     return [
         "epoch, position = divmod(step, steps_per_epoch)",
         "if position == 0:",
         '    order = epoch_order(labels, generator(SEED, "shuffle", epoch))',
         "index = order[position * BATCH_SIZE : (position + 1) * BATCH_SIZE]",
         'reseed(SEED, "step", step, 0)  # for dropout: the same numbers whatever was drawn before',
-        "for group in optimizer.param_groups:",
-        f'    group["lr"] = {lr}',
+        *(rate if lr != "LR" else []),
         "model.train()",
         "",
     ]
@@ -127,34 +132,35 @@ def _forward(facts: Facts) -> Lines:
     recipe = facts.recipe
     pieces = recipe.accumulate > 1
     on: Any = recipe.augment.operations()  # type: ignore[attr-defined]
-    mixing = not {"mixup", "cutmix"}.isdisjoint(on)
-    at = "index[rows]" if pieces else "index"
+    at = "at" if pieces else "index"
     part = "rows, len(index), " if pieces else ""
-    if mixing:
-        get = [f"x, y = augment(images[{at}], labels[{at}], {part}step, prepare)"]
+    if mixes(on):
+        get = f"x, y = augment(images[{at}], labels[{at}], {part}step, prepare)"
     elif on:
-        get = [f"x, y = augment(images[{at}], {part}step, prepare), labels[{at}]"]
+        get = f"x, y = augment(images[{at}], {part}step, prepare), labels[{at}]"
     else:
-        get = [f"x, y = prepare(images[{at}]), labels[{at}]"]
+        get = f"x, y = prepare(images[{at}]), labels[{at}]"
     compute = [f"loss = {_loss(facts)}"]
-    if pieces:
-        compute[0] += " * (len(rows) / len(index))"
     if facts.precision == "bf16":
-        compute = [
-            'with torch.autocast("cpu", torch.bfloat16):',
-            *_indent([line.replace("model(x)", "model(x).float()") for line in compute], 4),
-        ]
-    lines = [*get, *compute, "loss.backward()"]
-    return ["for rows in pieces(len(index)):", *_indent(lines, 4)] if pieces else lines
+        compute = ['with torch.autocast("cpu", torch.bfloat16):', f"    {compute[0]}"]
+    if not pieces:
+        return [get, *compute, "loss.backward()"]
+    return [
+        "for rows in pieces(len(index)):",
+        "    at = index[rows]",
+        *_indent([get, *compute], 4),
+        "    (loss * (len(at) / len(index))).backward()",
+    ]
 
 
 def _loss(facts: Facts) -> str:
     loss = facts.recipe.loss
     assert isinstance(loss, CrossEntropy)
+    logits = "model(x).float()" if facts.precision == "bf16" else "model(x)"
     if loss.class_weights != "none":
-        return "weighted_loss(model(x), y, class_weights)"
+        return f"weighted_loss({logits}, y, class_weights)"
     smoothing = ", label_smoothing=LABEL_SMOOTHING" if loss.label_smoothing else ""
-    return f"F.cross_entropy(model(x), y{smoothing})"
+    return f"F.cross_entropy({logits}, y{smoothing})"
 
 
 def _update(facts: Facts) -> Lines:
@@ -188,8 +194,7 @@ def _judge(facts: Facts) -> Lines:
         "",
         f"if (step + 1) % {name} == 0 or step + 1 == steps:" if every else "if step + 1 == steps:",
         f"    judged = evaluate({judged}, *held, prepare)",
-        '    print(f"step {step + 1:,}: validation accuracy {judged.accuracy:.4f}, "',
-        '          f"loss {judged.loss:.4f}", flush=True)',
+        '    print(f"step {step + 1:,}: validation {judged.accuracy:.2%}, loss {judged.loss:.4f}")',
         "    if (judged.accuracy, -judged.loss) > best:",
         "        best, best_step = (judged.accuracy, -judged.loss), step + 1",
         f"        best_weights = {{n: t.clone() for n, t in {judged}.state_dict().items()}}",
@@ -225,15 +230,15 @@ def _end(facts: Facts) -> Lines:
             where = "the last step"
         lines += [
             f"result = evaluate({judged}, *test, prepare)",
-            f'print(f"test after {where}: {{result.correct:,}} of {{result.n:,}} right '
+            f'print(f"test at {where}: {{result.correct:,}} of {{result.n:,}} '
             '({result.accuracy:.2%})")',
         ]
     return lines
 
 
-def _scheduled(facts: Facts) -> bool:
+def scheduled(recipe: Recipe) -> bool:
     """Return whether the learning rate is a function of the step."""
-    schedule: Any = facts.recipe.schedule
+    schedule: Any = recipe.schedule
     return not isinstance(schedule, Constant | PlateauSpec) or bool(schedule.warmup)
 
 

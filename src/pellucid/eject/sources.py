@@ -15,124 +15,11 @@ from pellucid.data.known import FashionMnist, Mnist
 from pellucid.data.listing import JUNK
 from pellucid.data.mnist import FASHION, FILES, MNIST
 from pellucid.data.table import Csv
+from pellucid.eject import texts
 from pellucid.eject.collect import Collector
 from pellucid.eject.facts import CannotEject, Facts
 
-ARRAYS = '''\
-def load(path: Path) -> tuple[Part, Part, Part]:
-    """Return images and labels of the training, the validation and the test part."""
-    arrays = np.load(path)
-    train, held, test = (
-        (torch.from_numpy(arrays[f"{part}_images"]), torch.from_numpy(arrays[f"{part}_labels"]))
-        for part in ("train", "validation", "test")
-    )
-    return train, held, test
-'''
-
-IDX = '''\
-def read_idx(folder: Path, stem: str) -> Tensor:
-    """Return the array in an IDX file, plain or gzipped: magic number, dimensions, bytes."""
-    files = sorted(folder.glob(f"{stem}[-.]idx?-ubyte*"))
-    if not files:
-        sys.exit(f"{folder} holds no {stem}-idx... file. Name another folder: train.py FOLDER")
-    data = files[0].read_bytes()
-    if data[:2] == b"\\x1f\\x8b":
-        data = gzip.decompress(data)
-    start = 4 + 4 * data[3]
-    shape = struct.unpack(f">{data[3]}I", data[4:start])
-    return torch.from_numpy(np.frombuffer(data, np.uint8, offset=start).reshape(shape).copy())
-
-
-def read_part(folder: Path, name: str) -> Part:
-    """Return images (N, 1, H, W) and labels (N,) of the part `name`."""
-    images, labels = read_idx(folder, f"{name}-images"), read_idx(folder, f"{name}-labels")
-    return images.unsqueeze(1), labels.long()
-'''
-
-IDX_LOAD = '''\
-def load(folder: Path) -> tuple[Part, Part, Part]:
-    """Return images and labels of the training, the validation and the test part."""
-    images, labels = read_part(folder, "train")
-    keep, held = {split}
-    return (images[keep], labels[keep]), (images[held], labels[held]), read_part(folder, "t10k")
-'''
-
-STRATIFIED = 'stratified(labels, VALIDATION, generator(SEED, "split"))'
-NO_SPLIT = "torch.arange(len(labels)), torch.arange(0)  # no validation part"
-
-FILES_HEAD = '''\
-class File(NamedTuple):
-    """An image file: its name in the data, where it lies, its label and its part."""
-
-    name: str
-    path: Path
-    label: int
-    part: str
-
-
-def tidy(name: str) -> str:
-    """Return `name` in Unicode's composed form, so that equal looks are equal texts."""
-    return unicodedata.normalize("NFC", name)
-'''
-
-FOLDER_LIST = '''\
-def listed(folder: Path) -> list[File]:
-    """Return the image files in the class folders of each part, sorted by name."""
-    found = []
-    for part, below in PARTS.items():
-        for path in (folder / below).rglob("*"):
-            inner = path.relative_to(folder / below).parts
-            hidden = any(p.startswith(".") or p.lower() in JUNK for p in inner)
-            if path.is_file() and len(inner) > 1 and not hidden:
-                name = tidy(path.relative_to(folder).as_posix())
-                found.append(File(name, path, CLASSES.index(tidy(inner[0])), part))
-    return sorted(found, key=lambda file: file.name.encode())
-'''
-
-TABLE_LIST = '''\
-def listed(table: Path) -> list[File]:
-    """Return the image files of the rows of `table`, in its order, each once."""
-    folder = {folder}
-    found = {{}}
-    with table.open(encoding="utf-8-sig", newline="") as file:
-        for cells in csv.DictReader(file, skipinitialspace=True):
-            row = {{key.strip(): value.strip() for key, value in cells.items()}}
-            part = PARTS[row.get("split", "train").lower()]
-            image = File(tidy(row["path"]), folder / row["path"], CLASSES.index(tidy(row["label"])), part)
-            found.setdefault(os.path.normpath(row["path"]), image)
-    return list(found.values())
-'''
-
-DECODED = '''\
-def decoded(files: list[File]) -> tuple[Part, list[str]]:
-    """Return images (N, C, H, W) and labels (N,) of `files`, and their names."""
-    channels, size, _ = SHAPE
-    images = [np.zeros((0, *SHAPE), np.uint8)]
-    images += [decode(file.path.read_bytes(), channels, size)[None] for file in files]
-    labels = torch.tensor([file.label for file in files], dtype=torch.int64)
-    return (torch.from_numpy(np.concatenate(images)), labels), [file.name for file in files]
-'''
-
-READABLE = '''\
-def readable(file: File) -> bool:
-    """Return whether `file` is an image; others are left out."""
-    try:
-        decode(file.path.read_bytes(), SHAPE[0], SHAPE[1])
-    except (NotAnImage, OSError):
-        return False
-    return True
-'''
-
-BY_NAME = '''\
-def set_apart(names: list[str], labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return positions to keep, and the test part: a share of each class, by the names alone."""
-    taken = []
-    for label in labels.unique():
-        members = (labels == label).nonzero().flatten().tolist()
-        members.sort(key=lambda i: hashlib.sha256(names[i].encode()).digest())
-        taken += members[: _count(len(members), TEST)]
-    return _both(len(labels), torch.tensor(taken))
-'''
+Constant = tuple[str, object, str]
 
 
 class DataText(NamedTuple):
@@ -148,7 +35,7 @@ class DataText(NamedTuple):
     place: Path
     what: str
     text: str
-    constants: tuple[tuple[str, object, str], ...] = ()
+    constants: tuple[Constant, ...] = ()
 
 
 def data_text(facts: Facts, arrays: Path | None, parts: Collector) -> DataText:
@@ -163,24 +50,28 @@ def data_text(facts: Facts, arrays: Path | None, parts: Collector) -> DataText:
         CannotEject: if only arrays would do.
     """
     if arrays is not None:
-        return DataText(arrays.resolve(), "the arrays beside it", ARRAYS)
+        return DataText(arrays.resolve(), "the file of decoded images", texts.ARRAYS)
     data = facts.recipe.data
     if isinstance(data, Digits | Mnist | FashionMnist):
         return _idx(facts, data, parts)
     if isinstance(data, Folder | Csv):
         return _files(facts, data, parts)
-    name = getattr(getattr(type(data), "__struct_config__", None), "tag", type(data).__name__)
+    name = getattr(getattr(type(data), "__struct_config__", None), "tag", None)
+    way = "pellucid eject RUN --arrays data.npz"
+    if name is None:
+        name, way = type(data).__name__, 'eject(run, recipe, arrays="data.npz")'
     raise CannotEject(
         f"data {name}: a script can read IDX files, image folders and tables by itself, not this. "
-        "Let the decoded images be written for it: pellucid eject RUN --arrays data.npz"
+        f"Let the decoded images be written for it: {way}"
     )
 
 
 def _idx(facts: Facts, data: Digits | Mnist | FashionMnist, parts: Collector) -> DataText:
-    share = bool(facts.parts["validation"])
-    if share:
+    text = texts.IDX_WHOLE
+    if facts.parts["validation"]:
         parts.add("pellucid.data.split", "stratified")
-    text = "\n\n".join([IDX, IDX_LOAD.format(split=STRATIFIED if share else NO_SPLIT)])
+        text = texts.IDX_SPLIT
+    text = f"{texts.IDX}\n\n{text}"
     constants = (("VALIDATION", data.validation, "share of the training images, of each class"),)
     if isinstance(data, Digits):
         return DataText(digits.FOLDER, "the folder with its four IDX files", text, constants)
@@ -203,69 +94,58 @@ def _holds(folder: Path) -> bool:
 
 
 def _files(facts: Facts, data: Folder | Csv, parts: Collector) -> DataText:
-    parts.add("pellucid.data.decode", "decode")
+    for name in ("flatten", "_turn", "fit"):
+        parts.add("pellucid.data.decode", name)
     place = Path(data.path).expanduser().resolve()
-    texts = [FILES_HEAD]
-    constants: list[tuple[str, object, str]] = []
+    constants: list[Constant] = []
     if isinstance(data, Folder):
         below, own = _prefixes(facts)
         constants.append(("PARTS", below, "the folder below which each part lies"))
         constants.append(("JUNK", tuple(sorted(JUNK)), "left by other programs"))
-        texts.append(FOLDER_LIST)
-        what = "the folder of images"
+        listed, what = texts.FOLDER, "the folder of images"
     else:
         own = _own_parts(data)
-        root = f"Path({str(Path(data.images_root).expanduser().resolve())!r})"
-        texts.append(TABLE_LIST.format(folder=root if data.images_root else "table.parent"))
+        root = Path(data.images_root).expanduser().resolve() if data.images_root else place.parent
         constants.append(("PARTS", PART_NAMES, "what a table may call a part"))
-        what = "the table of images"
-    if data.skip_unreadable:
-        texts.append(READABLE)
-    texts += [DECODED, *_split(facts, data, own, constants, parts)]
-    return DataText(place, what, "\n\n".join(texts), tuple(constants))
+        constants.append(("FOLDER_OF_IMAGES", root, "to which the paths of the table are relative"))
+        listed, what = texts.TABLE, "the table of images"
+    readable = [texts.READABLE] if data.skip_unreadable else []
+    split = _split(facts, data, own, constants, parts)
+    text = "\n\n".join([texts.FILE, listed, texts.DECODED, *readable, *split])
+    return DataText(place, what, text, tuple(constants))
 
 
 def _split(
-    facts: Facts,
-    data: Folder | Csv,
-    own: set[str],
-    constants: list[tuple[str, object, str]],
-    parts: Collector,
+    facts: Facts, data: Folder | Csv, own: set[str], constants: list[Constant], parts: Collector
 ) -> list[str]:
     """Return the function `load`, and before it what it splits with."""
+    only = " if readable(file)" if data.skip_unreadable else ""
     lines = [
         "def load(place: Path) -> tuple[Part, Part, Part]:",
         '    """Return images and labels of the training, the validation and the test part."""',
+        f"    files = [file for file in listed(place){only}]" if only else
         "    files = listed(place)",
-    ]
-    if data.skip_unreadable:
-        lines.append("    files = [file for file in files if readable(file)]")
-    for part, name in (("train", "train"), ("validation", "held"), ("test", "test")):
-        names = "names" if part == "train" else "_"
-        lines.append(
-            f'    {name}, {names} = decoded([file for file in files if file.part == "{part}"])'
-        )
-    texts = []
+        "    train, held, test = (",
+        "        [file for file in files if file.part == part]",
+        '        for part in ("train", "validation", "test")',
+        "    )",
+    ]  # fmt: skip
+    helpers = []
     if facts.parts["test"] and "test" not in own:
         parts.add("pellucid.data.split", "_count")
-        parts.add("pellucid.data.split", "_both")
         constants.append(("TEST", data.test, "share of the images, of each class, by their names"))
-        texts.append(BY_NAME)
-        lines += [
-            "    keep, take = set_apart(names, train[1])",
-            "    train, test = (train[0][keep], train[1][keep]), (train[0][take], train[1][take])",
-        ]
+        helpers.append(texts.BY_NAME)
+        lines.append("    train, test = set_apart(train)")
     if facts.parts["validation"] and "validation" not in own:
         parts.add("pellucid.data.split", "stratified")
         constants.append(("VALIDATION", data.validation, "share of the rest, of each class"))
         lines += [
-            '    keep, take = stratified(train[1], VALIDATION, generator(SEED, "split"))',
-            "    train, held = (train[0][keep], train[1][keep]), (train[0][take], train[1][take])",
+            "    labels = torch.tensor([file.label for file in train])",
+            '    keep, take = stratified(labels, VALIDATION, generator(SEED, "split"))',
+            "    train, held = [train[i] for i in keep], [train[i] for i in take]",
         ]
-    lines.append("    return train, held, test")
-    if not texts:
-        lines = [line.replace("train, names =", "train, _ =") for line in lines]
-    return [*texts, "\n".join(lines) + "\n"]
+    lines.append("    return decoded(train), decoded(held), decoded(test)")
+    return [*helpers, "\n".join(lines)]
 
 
 def _prefixes(facts: Facts) -> tuple[dict[str, str], set[str]]:

@@ -243,19 +243,15 @@ def _layers(
 def _units(kind: str, out: Tensor) -> Row:
     """Return the share of units that are of no use on this sample; a channel is one unit."""
     out = out.detach().float()
-    places = [d for d in range(out.dim()) if d != (1 if out.dim() != 3 else 2)]  # 3: tokens
-    low, high = out.amin(places), out.amax(places)
+    unit = 1 if out.dim() != 3 else 2  # (B, tokens, units)
     if kind == "relu":
-        bad, ends = high <= 0, out <= 0
-    else:
-        edge = 2 * SATURATED if kind == "tanh" else SATURATED
-        ends = (out >= 1 - edge) | (out <= (-1 if kind == "tanh" else 0) + edge)
-        bad = high - low < 1e-4  # says the same of every image
-    return {
-        "units": bad.numel(),
-        "dead": bad.float().mean(),
-        "saturated" if kind != "relu" else "zeros": ends.float().mean(),
-    }
+        dead = out.amax([d for d in range(out.dim()) if d != unit]) <= 0
+        zeros = (out <= 0).float().mean()
+        return {"units": out.shape[unit], "dead": dead.float().mean(), "zeros": zeros}
+    low = -1.0 if kind == "tanh" else 0.0
+    edge = SATURATED * (1 - low)
+    ends = (out >= 1 - edge) | (out <= low + edge)
+    return {"units": out.shape[unit], "saturated": ends.float().mean()}
 
 
 def _own(part: nn.Module) -> dict[str, Tensor]:

@@ -150,9 +150,14 @@ class TimmSpec(
             raise ValueError(f"{self.arch} cannot take images {_size(shape)}: {error}") from None
         if logits.shape != (1, classes) or not getattr(network, "get_classifier", None):
             raise BadRecipe(f"model.arch {self.arch} is no classifier of images.")
-        if not self.pretrained:
-            return TimmNet(network)
-        return TimmNet(network, self.freeze_epochs, self.backbone_lr)
+        stages = (self.freeze_epochs, self.backbone_lr) if self.pretrained else (0.0, 1.0)
+        model = TimmNet(network, *stages)
+        for layer in model.head().modules():
+            if isinstance(layer, nn.Linear | nn.Conv2d):
+                # By its inputs, as PyTorch does. Some of timm draw it by the number of classes:
+                # for 5 EfficientNet's is 16 times as large, noise that hides what it should read.
+                layer.reset_parameters()
+        return model
 
     def start(
         self, model: TimmNet, shape: tuple[int, int, int], classes: int, cache: Path

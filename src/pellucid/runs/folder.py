@@ -18,6 +18,7 @@ from pellucid.runs.checkpoint import Checkpoints
 from pellucid.runs.disk import DISK, Disk, replace_file
 
 RECIPE, ENVIRONMENT, SUMMARY = "recipe.toml", "environment.json", "summary.json"
+DIAGNOSIS = "diagnosis.json"
 METRICS, TIMING, OPENINGS = "metrics.jsonl", "timing.jsonl", "openings.jsonl"
 LOG = "log.txt"
 LATEST = "latest"

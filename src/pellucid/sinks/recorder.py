@@ -91,6 +91,10 @@ class Recorder:
             self._write(row)
         return rows
 
+    def add(self, row: Row) -> None:
+        """Write a row that was made elsewhere; the same one for every run of a recipe."""
+        self._write(row)
+
     def note(self, row: Row) -> None:
         """Write a row of what is not the same in each run: times, memory, use of the device."""
         seconds = round(time.perf_counter() - self.started, 3)

@@ -6,8 +6,8 @@ Two SimpleCNNs train on CIFAR-10 side by side, batches of 128 in fp32, by `fit`,
 second or less, so that both see the same drift of the machine. One has flip, crop by 4, rotation
 by 15 degrees, brightness, contrast, saturation, hue and erasing on, the other nothing. Printed as
 JSON: the ratio of a pair of turns (median, its 95 % interval by bootstrap, least, greatest, n), and
-for each operation alone, at its defaults, the microseconds per image (drawing and doing; least and
-median of 55). `prepare`, the normalisation, is part of both sides.
+for each operation alone, at its defaults, the microseconds per image that drawing and doing it add
+to `prepare`, the normalisation (median and quartiles of 55 pairs). That is part of both sides.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from pellucid.augment.geometry import Crop, Flip, Rotate, Scale, Translate
 from pellucid.augment.mixing import CutMix, MixUp
 from pellucid.augment.pipeline import AugmentSpec
 
+ROUNDS = 60
 CHAIN = AugmentSpec(
     flip=Flip(),
     crop=Crop(padding=4),
@@ -114,29 +115,33 @@ def _each(built: Assembled) -> dict[str, dict[str, float]]:
     """Return the microseconds per image of `prepare`, of each operation alone and of the chain."""
     batch, _ = next(iter(built.task.train.pieces(0)))
 
-    def clock(work: Callable[[], object]) -> tuple[float, float]:
-        seconds = []
-        for _ in range(60):
-            began = time.perf_counter()
-            work()
-            seconds.append(time.perf_counter() - began)
-        return min(seconds[5:]), statistics.median(seconds[5:])
+    def clock(work: Callable[[], object]) -> float:
+        began = time.perf_counter()
+        work()
+        return time.perf_counter() - began
 
-    base = clock(lambda: built.task.prepare(batch.images))
+    def prepare() -> object:
+        return built.task.prepare(batch.images)
+
     specs = {name: AugmentSpec(**{name: table}) for name, table in ALL.operations().items()}
-    table = {"prepare": base}
+    result = {"prepare": _micro([clock(prepare) for _ in range(ROUNDS)], batch.size)}
     for name, spec in {**specs, "chain": CHAIN, "all": ALL}.items():
         augment = _build(spec, built)
-        both = clock(lambda augment=augment: augment(batch, 0))  # type: ignore[misc]
-        table[name] = (both[0] - base[0], both[1] - base[1])
+        added = []
+        for _ in range(ROUNDS):
+            base = clock(prepare)
+            added.append(clock(lambda augment=augment: augment(batch, 0)) - base)  # type: ignore[misc]
+        result[name] = _micro(added, batch.size)
+    return result
+
+
+def _micro(seconds: list[float], size: int) -> dict[str, float]:
+    """Return median and quartiles in microseconds per image, without the first rounds."""
+    low, median, high = statistics.quantiles(seconds[5:], n=4)
     return {
-        name: {"least": _micro(least, batch.size), "median": _micro(median, batch.size)}
-        for name, (least, median) in table.items()
+        key: round(1e6 * value / size, 2)
+        for key, value in (("median", median), ("low", low), ("high", high))
     }
-
-
-def _micro(seconds: float, size: int) -> float:
-    return round(1e6 * seconds / size, 2)
 
 
 if __name__ == "__main__":

@@ -454,3 +454,12 @@ def test_the_environment_says_on_what(finished: Run) -> None:
     assert facts["packages"]["torch"] == torch.__version__
     assert facts["threads"] == torch.get_num_threads()
     assert facts["data"]["classes"] == list("0123456789")
+
+
+def test_settings_are_checked_beside_parts_from_python(tiny: Recipe, tmp_path: Path) -> None:
+    """The data of this recipe was made in Python; the rest still has to obey."""
+    with pytest.raises(BadRecipe, match=r"optimizer.momentum must be a number < 1"):
+        train(tiny.with_(optimizer=SGD(momentum=1.0)), tmp_path)
+    with pytest.raises(BadRecipe, match=r"batch_size must be a whole number >= 1"):
+        train(tiny.with_(batch_size=0), tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -179,6 +179,24 @@ def from_tree(tree: Tree, where: str = "the recipe") -> Recipe:
     return Recipe(**{f.name: getattr(read, f.name) for f in fields(Recipe)})
 
 
+def check(tree: Tree, where: str = "the recipe") -> None:
+    """Check all settings of `tree` but those of parts that were given from Python.
+
+    Raises:
+        BadRecipe: as `from_tree` does.
+    """
+    kinds = {field.name: field.type for field in msgspec.structs.fields(RecipeFile)}
+    for key, value in tree.items():
+        if isinstance(value, dict) and "python" in value:
+            continue
+        try:
+            msgspec.convert(value, kinds[key], strict=False, dec_hook=_duration)
+        except msgspec.ValidationError as error:
+            rule, _, place = str(error).partition(" - at `$")
+            message = f"{rule} - at `$.{key}{place or '`'}"
+            raise BadRecipe(_explain(message, tree, where)) from None
+
+
 def overlay(tree: Tree, changes: Tree) -> Tree:
     """Return `tree` with `changes` laid over it, table by table.
 

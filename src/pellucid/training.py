@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pellucid.assemble import Assembled, assemble
-from pellucid.catalogue import differences, from_toml, from_tree, read_toml, to_toml, to_tree
+from pellucid.catalogue import check, differences, from_toml, from_tree, read_toml, to_toml, to_tree
 from pellucid.compiling import compile_report
 from pellucid.engine import Engine
 from pellucid.errors import BadRun, DataChanged, RecipeMismatch
@@ -192,9 +192,7 @@ def _why(recipe: Recipe, state: State) -> str:
 
 def _checked(recipe: Recipe) -> Recipe:
     """Check a recipe that was made in Python by the rules of a file; parts of one's own pass."""
-    tree = to_tree(recipe)
-    if not any(isinstance(part, dict) and "python" in part for part in tree.values()):
-        from_tree(tree)
+    check(to_tree(recipe))
     return recipe
 
 

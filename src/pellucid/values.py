@@ -252,7 +252,8 @@ class Step:
     Args:
         index: number of steps done, this one included; from 1.
         epoch: number of epochs begun, from 1.
-        loss: mean training loss of the step's images, a 0-d tensor on the device.
+        loss: mean training loss of the step's images, by the weights before the update; a 0-d
+            tensor on the device.
         size: number of images of the step.
         lr: the learning rate of the step.
         grad_norm: norm of the gradient before clipping, a 0-d tensor on the device.

@@ -50,6 +50,16 @@ def test_both_rules_on_a_known_curve(middle: float, blow: float, noise: float) -
     assert (len(found.rates), len(found.losses), len(found.smoothed)) == (240, 240, 240)
 
 
+def test_the_first_swing_counts() -> None:
+    """The loss falls, swings, and falls lower still: who goes up step by step stops before that."""
+    losses = curve(1e-5, 1e9, depth=1.0)
+    for step in range(140, 240):
+        losses[step] = 2.0 if step < 180 else 0.5
+    found = analyse(RATES, losses)
+    assert found.edge is not None
+    assert RATES[120] < found.edge < RATES[140]
+
+
 def test_on_a_plateau_it_is_the_last_rate_before_the_swing() -> None:
     """The loss stands still over three powers of ten; the notes' rule takes the largest."""
     found = analyse(RATES, curve(1e-5, 0.05))
@@ -62,11 +72,13 @@ def test_on_a_plateau_it_is_the_last_rate_before_the_swing() -> None:
     [
         [2.3] * 240,
         curve(1e-3, 1e9, depth=0.0, noise=0.1),
+        curve(1e-3, 1e9, depth=0.0, noise=0.5),
         [2.3 + 0.01 * step for step in range(240)],
         [2.3, 9.0, math.nan],
         [math.nan],
+        [2.3 - 0.2 * step for step in range(10)],
     ],
-    ids=["flat", "noise", "rising", "explodes", "no number"],
+    ids=["flat", "noise", "loud", "rising", "explodes", "no number", "too short"],
 )
 def test_nothing_is_proposed_where_nothing_was_learned(losses: list[float]) -> None:
     found = analyse(RATES[: len(losses)], losses)

@@ -72,9 +72,15 @@ def test_one_batch_is_learned_by_heart() -> None:
 
 
 def test_dropout_and_augmentation_are_off() -> None:
-    """With nine of ten units dropped and pixels shifted it would take far longer."""
+    """With nineteen of twenty units dropped it would take far longer."""
+
+    def augment(batch: Batch, step: int) -> Batch:
+        raise AssertionError("the batch was augmented")
+
     recipe = good("digits").with_(model=MnistCNNSpec(dropout=0.95))
-    assert heart(recipe, steps=30)[0] == "ok"
+    built = assemble(recipe, ENGINE)
+    watched = replace(built, task=replace(built.task, augment=augment))
+    assert overfit(recipe, ENGINE, watched, 30).verdict == "ok"
 
 
 def test_the_floor_of_a_smoothed_loss_is_known() -> None:

@@ -205,6 +205,13 @@ def test_weights_without_a_gradient(model: nn.Module, names: str) -> None:
     assert check.measured.startswith(names)
 
 
+def test_dropout_draws_the_same_each_time() -> None:
+    ready = built(nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(784, 10)))
+    first = gradient_norms(ready, ENGINE)
+    torch.rand(3)
+    assert gradient_norms(ready, ENGINE) == first
+
+
 def test_a_block_that_starts_at_0_lets_the_gradient_pass_later() -> None:
     ready = assemble(PLAIN.with_(model=ResNetSpec(depth=8, width=8), batch_size=16), ENGINE)
     assert any(
@@ -256,12 +263,13 @@ class Alone(nn.Module):
     [
         Net(lambda h: h - h.mean(0)),
         Net(lambda h: h + h.roll(1, 0)),
+        Net(lambda h: h + 1e-4 * h.roll(1, 0)),
         Net(lambda h: h.softmax(0)),
         Net(lambda h: h.reshape(20, -1).t()),
         followed(nn.BatchNorm1d(10, track_running_stats=False)),
         followed(Alone()),
     ],
-    ids=["mean", "neighbour", "softmax", "reshape", "norm", "no gradient"],
+    ids=["mean", "neighbour", "faint", "softmax", "reshape", "norm", "no gradient"],
 )
 def test_images_that_mix(layer: nn.Module) -> None:
     check = samples_apart(built(layer), ENGINE)

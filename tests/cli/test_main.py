@@ -14,6 +14,7 @@ from pellucid.cli.main import HELP, build, render_help, run
 
 FROZEN = {
     "train": ["--data", "--recipe", "--out", "--epochs", "--seed", "--device", "--precision",
+              "--compile",
               "--deterministic", "--json", "--quiet", "--dry-run"],
     "resume": ["--run", "--json", "--quiet"],
     "preflight": ["--data", "--recipe", "--lr-range", "--out", "--epochs", "--seed", "--device",
@@ -30,6 +31,7 @@ FROZEN = {
     "models list": ["--json"],
     "data list": ["--json"],
     "data show": ["--data", "--json"],
+    "data preview": ["--data", "--recipe", "--rows", "--draws", "--seed", "--out", "--json"],
     "show loop": ["--data", "--recipe"],
 }  # fmt: skip
 """All commands and options. Settings are not among them: they are the fields of a recipe."""

@@ -275,7 +275,7 @@ def test_trap_T1_8_padding_after_normalisation_is_grey_not_black(built: Assemble
     augment = AugmentSpec(crop=Crop(padding=2)).build(0, built.task.prepare)
     batch = batch_of(built.splits.train, 200)
     black = built.task.prepare(torch.zeros(1, 1, 28, 28, dtype=torch.uint8))[0, 0, 0, 0]
-    draws = Crop(padding=2).draw(200, generator(0, "augment/crop", 0))
+    draws = Crop(padding=2).draw(200, (1, 28, 28), generator(0, "augment/crop", 0))
     padded = F.pad(built.task.prepare(batch.images), (2,) * 4, value=float(black))
     expected = [x[:, y : y + 28, z : z + 28] for x, (y, z) in zip(padded, draws, strict=True)]
     assert torch.equal(augment(batch, 0).images, torch.stack(expected))

@@ -53,6 +53,7 @@ from pellucid.seeds import generator
 from pellucid.sinks.recorder import Mean, Recorder
 from pellucid.state import Best
 from pellucid.training import level
+from pellucid.stopping import StopSpec
 from pellucid.values import Loaded, Metrics, Progress, Step, no_progress
 
 CPU = EngineSpec(device="cpu")
@@ -687,6 +688,10 @@ def test_trap_T2_22_patience_says_which_evaluation_cuts():
         cut = bad == 4
         assert (optimizer.param_groups[0]["lr"] < 1) is cut
         assert (ours.lower(1.0) < 1) is cut
+    stop = StopSpec(patience=3).build()
+    for bad in range(4):  # the first is the best, then 1, 2, 3 bad ones
+        stop.offer(metrics(1.0))
+        assert stop.now is (bad == 3)
     assert "that are borne; the next one cuts" in " ".join(PlateauSpec.__doc__.split())
 
 

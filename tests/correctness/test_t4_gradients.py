@@ -21,6 +21,7 @@ from pellucid.errors import BadRecipe
 from pellucid.inspection.vitals import sample, vitals
 from pellucid.models.init import Bad, Default, Kaiming, Xavier
 from pellucid.models.mlp import MLP
+from pellucid.models.mnist_cnn import MnistCNN
 from pellucid.optim.schedules import Constant
 from pellucid.optim.specs import SGD
 from pellucid.recipe import InitSpec
@@ -198,6 +199,8 @@ def test_trap_T4_7_default_weights_have_a_sixth_of_hes_variance():
         Kaiming().apply(layer)
         assert float(layer.weight.detach().var()) / default == pytest.approx(6, rel=0.02)
         assert "variance 2 / fan-in" in Kaiming.__doc__
+    small = MnistCNN((1, 28, 28), 10).fc1.weight.detach()  # PyTorch's own
+    assert float(small.var()) == pytest.approx(1 / (3 * small.shape[1]), rel=0.02)
     own = MLP((1, 28, 28), 10).layers[1].weight  # our MLP draws as He does, and says so
     assert float(own.detach().var()) == pytest.approx(2 / 784, rel=0.02)
     assert "variance 2 / fan-in" in " ".join(MLP.__doc__.split())

@@ -204,7 +204,7 @@ def test_it_reads_like_a_program(name: str, ejected: dict[str, Ejected]) -> None
     """No unused or undefined name, imports in order, no long line, not a word of pellucid."""
     script = ejected[name].script
     done = subprocess.run(
-        ["ruff", "check", "--isolated", "--no-cache", "--line-length", "100", "--select",
+        [sys.executable, "-m", "ruff", "check", "--isolated", "--no-cache", "--line-length", "100", "--select",
          "F,E,W,I,UP,B,PIE,C4,D1", "--ignore", "D103,D105,D107", "-"],
         input=script, capture_output=True, text=True, check=False,
     )  # fmt: skip
@@ -370,6 +370,8 @@ def test_a_part_from_python_is_refused_by_name(
 
 def test_each_part_is_written_or_refused() -> None:
     recipe = plain(Digits())
+    with pytest.raises(CannotEject, match="model Mine cannot be written as a script: its numbers"):
+        check_parts(recipe.with_(model=Mine()))
     for section in PARTS:
         for name in names(section):
             kind: Any = spec(section, name)

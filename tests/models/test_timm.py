@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 import time
 from collections.abc import Iterator
@@ -15,8 +16,10 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+import pellucid
 from pellucid import Engine, Recipe
-from pellucid.assemble import Assembled, assemble
+from pellucid.assemble import assemble
+from pellucid.cli import main
 from pellucid.engine import EngineSpec
 from pellucid.errors import BadRecipe, MissingExtra
 from pellucid.loop import fit
@@ -317,37 +320,36 @@ def test_what_is_frozen_stays_bit_for_bit(arch: str, tmp_path: Path) -> None:
     assert len(changed(before, model)) > 0.7 * len(before)  # steps vanish beside a norm's 1.0
 
 
+@pytest.fixture
+def transfer(tiny: Recipe, file: Path) -> Recipe:
+    """12 steps on grey digits, the backbone frozen for 4; weights as timm draws them."""
+    network = TimmSpec(arch=TINY).build((3, 28, 28), 10).network
+    safetensors.torch.save_file(network.state_dict(), file)
+    spec = TimmSpec(arch=TINY, pretrained=str(file), freeze_epochs=1, dropout=0.2)
+    return tiny.with_(model=spec, ema=EMASpec(decay=0.9))
+
+
 @pytest.mark.parametrize("optimizer", [SGD(lr=0.01), AdamW()], ids=["sgd", "adamw"])
 def test_a_run_resumes_before_at_and_after_the_thaw(
-    optimizer: Any, tiny: Recipe, file: Path, cache: Path, tmp_path: Path
+    optimizer: Any, transfer: Recipe, file: Path, tmp_path: Path
 ) -> None:
     """Bit for bit, though the optimizer knows the backbone only from step 4 on."""
-    tensors = TimmSpec(arch=TINY).build((3, 28, 28), 10).network.state_dict()
-    safetensors.torch.save_file(tensors, file)
-    spec = TimmSpec(arch=TINY, pretrained=str(file), freeze_epochs=1, dropout=0.2)
-    recipe = tiny.with_(model=spec, optimizer=optimizer, ema=EMASpec(decay=0.9))
+    recipe = transfer.with_(optimizer=optimizer)
     engine = Engine.start(recipe.engine)
-
-    def begin() -> Assembled:
-        built = assemble(recipe, engine)
-        spec.start(built.state.model, (1, 28, 28), 10, cache)
-        return built
-
-    whole, known = begin(), []
-    start = copy(whole.state.model)
-    saved = {}
+    whole = assemble(recipe, engine)
+    start, known, saved = copy(whole.state.model), [], []
     for step in fit(whole.state, whole.task, engine):
         known.append(len(whole.state.optimizer.state))
         if step.index in (2, 4, 5):
-            saved[step.index] = Checkpoints(tmp_path).save(
-                whole.state.tensors(), whole.state.facts()
-            )
+            state = whole.state
+            saved.append(Checkpoints(tmp_path).save(state.tensors(), state.facts()))
         if step.index == 4:
             assert len(changed(start, whole.state.model)) == 2
     everything = len(list(whole.state.model.parameters()))
     assert known == [2] * 4 + [everything] * 8
-    for path in saved.values():
-        again, checkpoint = begin(), read(path)
+    file.unlink()
+    for path in saved:
+        again, checkpoint = assemble(recipe, engine, start=False), read(path)
         again.state.load(checkpoint.tensors, checkpoint.facts)
         for _ in fit(again.state, again.task, engine):
             pass
@@ -355,6 +357,30 @@ def test_a_run_resumes_before_at_and_after_the_thaw(
         found = again.state.tensors()
         for name, part in whole.state.tensors().items():
             assert not [k for k, value in part.items() if not torch.equal(value, found[name][k])]
+
+
+def test_a_run_needs_its_weights_once(
+    transfer: Recipe, file: Path, tmp_path: Path, no_network: list[object]
+) -> None:
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    run = pellucid.train(transfer, tmp_path / "runs")
+    environment = json.loads((run.path / "environment.json").read_text(encoding="utf-8"))
+    assert environment["pretrained"]["sha256"] == digest
+    file.unlink()
+    classifier = pellucid.load(run.path)
+    mean, _ = transfer.model.statistics(1)  # type: ignore[attr-defined]
+    assert classifier.preprocessing.mean == pytest.approx(mean)
+    images = torch.zeros(2, 1, 28, 28, dtype=torch.uint8)
+    assert classifier(images).shape == (2, 10)
+    assert no_network == []
+
+
+def test_a_users_mistake_is_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", "digits", "--model.name", "timm", "--model.arch", "resnet18x"]
+    assert main.run(words) == 2
+    said = capsys.readouterr().err
+    assert "the nearest: resnet18" in said
+    assert "Traceback" not in said
 
 
 def test_a_norm_in_training_mode_would_drift() -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from pellucid import good, steps, train
+from pellucid import Recipe, good, steps, train
 from pellucid.recipe import RecordSpec
 from pellucid.runs.folder import Run
 
@@ -30,6 +30,12 @@ RECIPE = good("digits").with_(
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
+@pytest.fixture
+def recipe() -> Recipe:
+    """The recipe of the fixture `finished`."""
+    return RECIPE
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A real run: 12 steps, a row each 3, evaluated after 4, 8 and 12; at 12 there are both."""
@@ -38,8 +44,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture
 def history(finished: Run) -> list[Row]:
-    """Its rows."""
-    rows = finished.rows("metrics.jsonl")
+    """Its rows of steps and evaluations; the boards show no others."""
+    rows = [r for r in finished.rows("metrics.jsonl") if r["kind"] in ("step", "evaluation")]
     assert [row["step"] for row in rows] == [3, 4, 6, 8, 9, 12, 12]
     return rows
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pellucid.runs.folder import Run
 from pellucid.sinks.charts import CHARTS, Point, points
 
 Row = dict[str, Any]
@@ -40,6 +41,11 @@ def test_what_a_row_lacks_is_left_out(history: list[Row]) -> None:
         "loss/batches", "training/learning_rate"
     }  # fmt: skip
     assert points([]) == []
+
+
+def test_rows_of_other_kinds_are_passed_over(finished: Run, history: list[Row]) -> None:
+    assert points([{"kind": "another", "loss": 1.0, "lr": 1.0}]) == []
+    assert points(finished.rows("metrics.jsonl")) == points(history)
 
 
 def test_train_and_validation_share_a_chart() -> None:

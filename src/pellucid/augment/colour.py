@@ -12,7 +12,7 @@ import msgspec
 import torch
 from torch import Tensor
 
-from pellucid.augment.rows import Shape, per_image, rows_of, uniform
+from pellucid.augment.rows import Shape, per_image, put, rows_of, uniform
 
 RED, GREEN, BLUE = 0.2989, 0.587, 0.114
 """Shares of the channels in the grey value: luma of ITU-R BT.601, as in torchvision and Pillow."""
@@ -89,12 +89,12 @@ class Hue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return uniform(size, -self.strength, self.strength, generator)
 
     def apply(self, images: Tensor, draw: Tensor) -> Tensor:
-        """Return `images` (B, 3, H, W), their colours turned in place by `draw` (B,)."""
+        """Return `images` (B, 3, H, W), their colours turned by `draw` (B,), perhaps in place."""
         changed = draw != 0
-        if changed.any():
-            rows = rows_of(changed, images.device)
-            images[rows] = turn_hue(images[rows], per_image(draw[changed], images))
-        return images
+        if not changed.any():
+            return images
+        rows = rows_of(changed, images.device)
+        return put(images, rows, turn_hue(images[rows], per_image(draw[changed], images)))
 
     def words(self, draw: Tensor) -> str:
         """Return the share of a full turn."""

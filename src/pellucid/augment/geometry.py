@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pellucid.augment.rows import Shape, rows_of, uniform
+from pellucid.augment.rows import Shape, put, rows_of, uniform
 
 Factor = Annotated[float, msgspec.Meta(ge=0.1, le=10)]
 
@@ -135,10 +135,7 @@ def affine(images: Tensor, degrees: Tensor, shift: Tensor, scale: Tensor) -> Ten
     rows = rows_of(changed, images.device)
     grid = _grid(images, degrees[changed], shift[changed], scale[changed])
     sampled = F.grid_sample(images[rows], grid, "bilinear", "zeros", align_corners=False)
-    if isinstance(rows, slice):
-        return sampled
-    images[rows] = sampled
-    return images
+    return put(images, rows, sampled)
 
 
 def _grid(images: Tensor, degrees: Tensor, shift: Tensor, scale: Tensor) -> Tensor:

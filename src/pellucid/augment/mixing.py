@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pellucid.augment.rows import Shape, inside, per_image, rows_of
+from pellucid.augment.rows import Shape, inside, per_image, put, rows_of
 
 Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Alpha = Annotated[float, msgspec.Meta(ge=0.01, le=100)]
@@ -43,7 +43,7 @@ class MixUp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def apply(
         self, images: Tensor, targets: Tensor, draw: Tensor, partner: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return images and targets mixed, the images in place.
+        """Return images and targets mixed, the images perhaps in place.
 
         Args:
             images: normalised, (B, C, H, W).
@@ -56,8 +56,8 @@ class MixUp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return images, targets
         rows, others = rows_of(changed, images.device), _on(partner[changed], images)
         kept = per_image(draw[changed], images)
-        images[rows] = images[others].mul_(1 - kept).add_(images[rows] * kept)
-        return images, _blend(targets, draw, partner)
+        mixed = images[others].mul_(1 - kept).add_(images[rows] * kept)
+        return put(images, rows, mixed), _blend(targets, draw, partner)
 
     def words(self, draw: Tensor) -> str:
         """Return the share of the image itself."""
@@ -95,16 +95,16 @@ class CutMix(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def apply(
         self, images: Tensor, targets: Tensor, draw: Tensor, partner: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return images and targets mixed, the images in place; arguments as for `MixUp`."""
+        """Return images and targets mixed; arguments as for `MixUp`."""
         area = (draw[:, 2] - draw[:, 0]) * (draw[:, 3] - draw[:, 1])
         changed = area > 0
         if not changed.any():
             return images, targets
         rows, others = rows_of(changed, images.device), _on(partner[changed], images)
         box = inside(draw[changed], images)
-        images[rows] = torch.where(box, images[others], images[rows])
+        mixed = torch.where(box, images[others], images[rows])
         kept = 1 - area / (images.shape[2] * images.shape[3])
-        return images, _blend(targets, kept, partner)
+        return put(images, rows, mixed), _blend(targets, kept, partner)
 
     def words(self, draw: Tensor) -> str:
         """Return the size of the rectangle, width x height."""

@@ -32,6 +32,14 @@ def rows_of(changed: Tensor, device: torch.device) -> Tensor | slice:
     return changed.nonzero().flatten().to(device, non_blocking=True)
 
 
+def put(images: Tensor, rows: Tensor | slice, changed: Tensor) -> Tensor:
+    """Return `images` with `changed` in the places `rows`; where that is all, `changed` itself."""
+    if isinstance(rows, slice):
+        return changed
+    images[rows] = changed
+    return images
+
+
 def per_image(draw: Tensor, images: Tensor) -> Tensor:
     """Return one number per image, `draw` (B,), beside `images` (B, C, H, W): (B, 1, 1, 1)."""
     return draw.to(images.device, non_blocking=True).view(-1, 1, 1, 1)

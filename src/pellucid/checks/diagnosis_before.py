@@ -17,7 +17,7 @@ SHARED = 0.01  # share of a part that is also in another
 ALIKE, SKEWED = 3.0, 10.0  # largest class / smallest class: a note, a warning
 FLOOR = 0.3  # of ln C, above what the lowest loss should be
 TOGETHER = 0.25  # of the way from shuffled to sorted batches
-ASTRAY = 0.7  # of the share that chance gives
+FOLLOW = 0.25  # of the way from chance to targets that always fit their images
 
 
 def shared_images(course: Course, facts: Facts) -> Finding | None:
@@ -188,14 +188,15 @@ def unshuffled(course: Course, facts: Facts) -> Finding | None:
 def astray(course: Course, facts: Facts) -> Finding | None:
     """Targets of a batch that do not belong to its images."""
     task = facts.task
-    if not task or task.seen < 16 or task.astray < ASTRAY * task.astray_expected:
+    if not task or not task.follow + task.follow_error < FOLLOW:
         return None
     return Finding(
         "targets-not-of-images",
         "warning",
-        f"In the first batch, {task.astray:.0%} of the {task.seen} images look most like an image "
-        f"with another label than their target; by chance it would be {task.astray_expected:.0%}.",
-        {"astray": task.astray, "expected": task.astray_expected, "n": task.seen},
+        f"Of the first {task.seen} training images, as the network gets them, the targets follow "
+        f"what the images look like by {task.follow:.0%} (+-{task.follow_error:.0%}): 100 % is "
+        "always, 0 % is chance.",
+        {"follow": task.follow, "error": task.follow_error, "n": task.seen},
         "reorder images and labels together; look at a batch with its targets.",
     )
 

@@ -101,10 +101,11 @@ class TaskFacts:
         evaluation_input: of the same images as it gets them in evaluation.
         together: share of pairs of images within a batch that have the same label.
         together_expected: in shuffled batches.
-        astray: share of the images of a batch, as the network gets them, that look most like an
-            image whose label is not their target; 0 where targets are mixed.
-        astray_expected: in a batch whose targets have nothing to do with its images.
-        seen: images in that batch.
+        follow: how far targets follow the images of the first batches, as the network gets them: 1
+            where the original that an image looks most like always has its target as label, 0 for
+            chance; nan where targets are mixed.
+        follow_error: two standard errors of it.
+        seen: images in those batches.
     """
 
     floor: float
@@ -115,8 +116,8 @@ class TaskFacts:
     evaluation_input: tuple[float, float]
     together: float
     together_expected: float
-    astray: float
-    astray_expected: float
+    follow: float
+    follow_error: float
     seen: int
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pellucid.checks.diagnosis_data import features
@@ -16,6 +17,12 @@ from pellucid.values import Batch, ImageSet, Loss
 ORDERS = 200
 """Steps, at most and evenly spread over an epoch, whose labels are looked at."""
 
+SHOWN = 256
+"""Images, at least, whose targets are compared with what they look like, if there are so many."""
+
+LOW = 10
+"""Spatial frequencies in each direction, from 0 on, by which images are compared."""
+
 SURE = (0.5, 1, 1.5, 2, 3, 4, 5, 6, 7, 8, 10, 12, 20, 50)
 """Logits of the right class, the others 0, at which the loss is tried."""
 
@@ -25,7 +32,7 @@ def look_at_task(
 ) -> TaskFacts:
     """Return what loss, batches and preparation of `task` do. Trains nothing.
 
-    Costs the pixels of one batch and the order of one epoch.
+    Costs the pixels of 256 images, twice prepared and once augmented, and the order of one epoch.
 
     Args:
         task: what the loop is going to work on.
@@ -37,22 +44,23 @@ def look_at_task(
     with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.no_grad():
         reseed(task.seed, "step", 0)
         together, expected = _order(task, train)
-        batch, _ = next(iter(task.train.pieces(0)))
-        placed = batch.to(device)
-        shown = task.augment(placed, 0)
-        prepared = [task.prepare(train.pixels(batch.index).to(device)) for _ in range(2)]
+        shown, index = _first_batches(task, device)
+        pixels = train.pixels(index).to(device)
+        prepared, again = task.prepare(pixels), task.prepare(pixels)
+        images = torch.cat([batch.images for batch in shown])
+        follow, error = _following(shown, images, prepared, train.label(index))
         return TaskFacts(
             floor=floor(task.loss, classes, device),
             floor_expected=_entropy(smoothing, classes),
             doubling=doubling(task.loss, classes, device),
-            unrepeatable=float((prepared[0] - prepared[1]).abs().max()),
-            train_input=_moments(shown.images),
-            evaluation_input=_moments(prepared[0]),
+            unrepeatable=float((prepared - again).abs().max()),
+            train_input=_moments(images),
+            evaluation_input=_moments(prepared),
             together=together,
             together_expected=expected,
-            astray=_astray(shown, prepared[0], train.label(batch.index)),
-            astray_expected=1 - expected,
-            seen=len(batch.index),
+            follow=follow,
+            follow_error=error,
+            seen=len(index),
         )
 
 
@@ -87,16 +95,58 @@ def doubling(loss: Loss, classes: int, device: torch.device) -> float:
     return twice / once if once else math.nan
 
 
-def _astray(shown: Batch, originals: Tensor, labels: Tensor) -> float:
-    """Return the share of a batch whose target is not the label of the most similar original.
+def _first_batches(task: Task, device: torch.device) -> tuple[list[Batch], Tensor]:
+    """Return the first pieces as the network gets them, and the positions of their images."""
+    shown: list[Batch] = []
+    for step in range(min(task.plan.steps_per_epoch, task.plan.steps)):
+        shown += [task.augment(piece.to(device), step) for piece, _ in task.train.pieces(step)]
+        if sum(len(batch.index) for batch in shown) >= SHOWN:
+            break
+    return shown, torch.cat([batch.index for batch in shown]).cpu()
 
-    Flips, crops and changes of colour leave an image most like itself, or like another of its
-    class. Mixed images have no one label: 0.
+
+def _following(
+    shown: list[Batch], images: Tensor, originals: Tensor, labels: Tensor
+) -> tuple[float, float]:
+    """Return how far targets follow the images, from chance 0 to always 1; two standard errors.
+
+    For each image the labels are ranked by their nearest original, and the rank of its target is
+    compared with that of the targets of all images. Flips, shifts and changes of colour leave
+    enough of an image: likeness is by places, by mirrored places, and by the sizes of spatial
+    frequencies, which a shift leaves as they are; the best of the two counts.
     """
-    if shown.targets.dim() > 1:
-        return 0.0
-    nearest = torch.cdist(features(shown.images), features(originals)).argmin(1)
-    return float((labels[nearest.cpu()] != shown.targets.cpu()).float().mean())
+    if any(batch.targets.dim() > 1 for batch in shown):  # mixed images have no one label
+        return math.nan, math.nan
+    targets = torch.cat([batch.targets for batch in shown]).cpu()
+    known = labels.unique()
+    there = torch.isin(targets, known)
+    if len(known) < 2 or not there.any():
+        return math.nan, math.nan
+    best = (-math.inf, 0.0)
+    for view in (features, _frequencies):
+        a, b = view(images), torch.cat([view(originals), view(originals.flip(3))])
+        distance = torch.cdist(a, b).cpu()
+        both = torch.cat([labels, labels])
+        nearest = torch.stack([distance[:, both == label].amin(1) for label in known], 1)
+        rank = nearest.argsort(1).argsort(1).double() / (len(known) - 1)
+        chosen = rank[:, torch.searchsorted(known, targets[there])]
+        chance = float(chosen.mean())
+        mine = float(chosen[there].diagonal().mean())
+        error = 2 * float(chosen.std()) / math.sqrt(int(there.sum())) / chance if chance else 0.0
+        best = max(best, (1 - mine / chance if chance else 0.0, error))
+    return best
+
+
+def _frequencies(images: Tensor) -> Tensor:
+    """Return the sizes of the low spatial frequencies of images (B, C, H, W), as vectors."""
+    x = F.adaptive_avg_pool2d(images, (min(images.shape[2], 64), min(images.shape[3], 64)))
+    sizes = torch.fft.fftshift(torch.fft.fft2(x - x.mean((2, 3), keepdim=True)).abs(), (2, 3))
+    height, width = sizes.shape[2:]
+    keep = min(LOW, height // 2, width // 2)
+    middle = sizes[:, :, height // 2 - keep :, width // 2 - keep :][..., : 2 * keep, : 2 * keep]
+    x = middle.flatten(1)
+    scaled: Tensor = (x - x.mean(1, keepdim=True)) / x.std(1, keepdim=True).clamp_min(1e-6)
+    return scaled
 
 
 def _order(task: Task, train: ImageSet) -> tuple[float, float]:

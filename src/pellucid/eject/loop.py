@@ -66,7 +66,7 @@ def _build(facts: Facts, model: Lines, optimizer: str) -> Lines:
     lines = [
         'reseed(SEED, "init")',
         *model,
-        "model.to(memory_format=torch.channels_last)  # faster on a CPU",
+        "model.to(memory_format=torch.channels_last)  # as the images: faster on a CPU",
     ]
     if spec.weight_decay or spec.l1:
         decay = "WEIGHT_DECAY" if spec.weight_decay else "0.0"

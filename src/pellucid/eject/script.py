@@ -68,6 +68,7 @@ class Script:
 
     def _constant(self, name: str, value: object, comment: str = "") -> str:
         """Have a constant, which is written if something uses it; return its name."""
+        assert name not in self._constants, f"two settings are called {name}"
         self._constants[name] = (value, comment)
         return name
 

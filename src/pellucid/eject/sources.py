@@ -105,10 +105,12 @@ def _files(facts: Facts, data: Folder | Csv, parts: Collector) -> DataText:
         listed, what = texts.FOLDER, "the folder of images"
     else:
         own = _own_parts(data)
-        root = Path(data.images_root).expanduser().resolve() if data.images_root else place.parent
         constants.append(("PARTS", PART_NAMES, "what a table may call a part"))
-        constants.append(("FOLDER_OF_IMAGES", root, "to which the paths of the table are relative"))
-        listed, what = texts.TABLE, "the table of images"
+        listed, what = texts.TABLE.replace("IMAGES", "table.parent"), "the table of images"
+        if data.images_root:
+            root = Path(data.images_root).expanduser().resolve()
+            constants.append(("IMAGES", root, "to which the paths of the table are relative"))
+            listed = texts.TABLE
     readable = [texts.READABLE] if data.skip_unreadable else []
     split = _split(facts, data, own, constants, parts)
     text = "\n\n".join([texts.FILE, listed, texts.DECODED, *readable, *split])

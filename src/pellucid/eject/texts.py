@@ -88,7 +88,7 @@ def listed(table: Path) -> list[File]:
     with table.open(encoding="utf-8-sig", newline="") as file:
         for cells in csv.DictReader(file, skipinitialspace=True):
             row = {key.strip(): value.strip() for key, value in cells.items()}
-            path, label = FOLDER_OF_IMAGES / row["path"], CLASSES.index(tidy(row["label"]))
+            path, label = IMAGES / row["path"], CLASSES.index(tidy(row["label"]))
             part = PARTS[row.get("split", "train").lower()]
             image = File(tidy(row["path"]), path, label, part)
             found.setdefault(os.path.normpath(row["path"]), image)

@@ -77,8 +77,8 @@ class Visdom:
             if look.weights[name].ndim > 1
         ]
         if lines:
-            title = f"Weights after step {look.step}"
-            self._server.plot("weights", title, ("value", "share of the numbers"), lines)
+            axes = f"value, after step {look.step}", "share of the numbers"
+            self._server.plot("weights", "Weights", axes, lines)
 
     def result(self, text: str) -> None:
         """Show what came out."""

@@ -52,6 +52,7 @@ class Watch:
     ) -> None:
         self.run = run
         self.recipe = recipe
+        self.engine = engine
         self.built = built
         self.boards = boards
         self.console = console
@@ -87,6 +88,7 @@ class Watch:
         if self.boards.on:
             text, step = to_toml(to_tree(self.recipe)), self.built.state.step
             self.boards.open(Story(self.run.path, self.run.name, text, step, list(self.rows)))
+            self._show(step)
         if not self.rows:
             self._diagnose()
         self.diagnosis.known(self.rows)
@@ -105,13 +107,8 @@ class Watch:
             self._diagnose()
             self.device.ask(step.index)
             if self.boards.on:
-                weights = self.built.state.ema.model.state_dict()
-                self.boards.look(step.index, weights, self._samples(step.index - 1))
-        reading = self.device.take()
-        if reading:
-            self.recorder.note(reading)
-            show = self.console.line if reading.get("gpu") else self.console.log
-            show(device_text(reading))
+                self._show(step.index)
+        self._device()
 
     def conclude(self, validation: Predictions) -> list[Finding]:
         """Return the diagnosis of the finished run; it is also kept in the run folder."""
@@ -122,6 +119,21 @@ class Watch:
     def result(self, text: str) -> None:
         """Show what came out in the end."""
         self.boards.result(text)
+        self.device.close()
+        self._device()
+
+    def _show(self, step: int) -> None:
+        """Let the boards look inside the model after `step` steps."""
+        weights = self.built.state.ema.model.state_dict()
+        self.boards.look(step, weights, self._samples(max(step - 1, 0)))
+
+    def _device(self) -> None:
+        """Write down what the device does, if a reading is there."""
+        reading = self.device.take()
+        if reading:
+            self.recorder.note(reading)
+            show = self.console.line if reading.get("gpu") else self.console.log
+            show(device_text(reading))
 
     def _diagnose(self) -> None:
         """Write down the vital signs, and say what is new."""
@@ -138,5 +150,5 @@ class Watch:
         """Return some images of the batch of `step` as the network got them, back in [0, 1]."""
         task = self.built.task
         batch, _ = next(iter(task.train.pieces(step)))
-        images = task.augment(batch, step).images[:SAMPLES]
+        images = task.augment(self.engine.place(batch), step).images[:SAMPLES]
         return self.built.preprocessing.undo(images)

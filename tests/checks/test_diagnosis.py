@@ -327,6 +327,7 @@ def test_a_rate_that_falls_too_soon_is_not_a_warm_up() -> None:
     rows = [stepped(10 * i, 2.2, lr) for i, lr in enumerate(rates, 1)]
     done = [judged(200, 2.2, 2.2, (0.2, 0.2), rates[-1]), vital(200)]
     assert told(vital(0), *rows, *done) == {"lr-falls-too-soon": "warning"}
+    assert told(vital(0), *rows[12:], *done) == {"lr-falls-too-soon": "warning"}  # rows are sparse
     rising = [stepped(10 * i, 2.2, 1e-5 * i) for i in range(1, 21)]
     assert told(vital(0), *rising, *done) == {}
     assert told(vital(0), *rows, *done, facts=replace(FACTS, steps=200)) == {}  # near the end

@@ -76,7 +76,7 @@ def test_on_a_plateau_it_is_the_last_rate_before_the_swing() -> None:
         [2.3 + 0.01 * step for step in range(240)],
         [2.3, 9.0, math.nan],
         [math.nan],
-        [2.3 - 0.2 * step for step in range(10)],
+        [2.3 - 0.1 * step for step in range(18)],
     ],
     ids=["flat", "noise", "loud", "rising", "explodes", "no number", "too short"],
 )

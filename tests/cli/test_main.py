@@ -14,8 +14,7 @@ from pellucid.cli.main import HELP, build, render_help, run
 
 FROZEN = {
     "train": ["--data", "--recipe", "--out", "--epochs", "--seed", "--device", "--precision",
-              "--compile",
-              "--deterministic", "--json", "--quiet", "--dry-run"],
+              "--compile", "--deterministic", "--json", "--quiet", "--dry-run"],
     "resume": ["--run", "--json", "--quiet"],
     "preflight": ["--data", "--recipe", "--lr-range", "--out", "--epochs", "--seed", "--device",
                   "--precision", "--json", "--quiet"],

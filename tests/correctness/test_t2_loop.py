@@ -52,8 +52,8 @@ from pellucid.runs.environment import fingerprint
 from pellucid.seeds import generator
 from pellucid.sinks.recorder import Mean, Recorder
 from pellucid.state import Best
-from pellucid.training import level
 from pellucid.stopping import StopSpec
+from pellucid.training import level
 from pellucid.values import Loaded, Metrics, Progress, Step, no_progress
 
 CPU = EngineSpec(device="cpu")

@@ -123,7 +123,11 @@ def plain(data: object) -> Recipe:
 RECIPES: dict[str, Callable[[Path], Recipe]] = {
     "adam, constant, all off, no validation, half an epoch": lambda root: plain(
         Digits(validation=0.0)
-    ).with_(length=Duration.parse("0.1 epochs"), evaluate=Duration.parse("0 steps")),
+    ).with_(
+        model=MLPSpec(hidden=(16,)),
+        length=Duration.parse("0.1 epochs"),
+        evaluate=Duration.parse("0 steps"),
+    ),
     "adamw, cosine with warm-up, dropout, average": lambda root: plain(Mnist(root=str(root))).with_(
         model=MnistCNNSpec(dropout=0.25),
         optimizer=AdamW(lr=3e-3),

@@ -191,21 +191,22 @@ def test_it_judges_as_the_run_did(
     if summary["validation"]:
         assert f"test at step {summary['best']['step']}:" in text
         judged = [
-            (row["step"], f"{row['validation']['accuracy']:.2%}")
+            (row["step"], f"{row['validation']['accuracy']:.2%}, {row['validation']['loss']:.4f}")
             for row in one.run.rows("metrics.jsonl")
             if row["kind"] == "evaluation"
         ]
-        shown = re.findall(r"step (\d+): validation (\S+), loss", text)
-        assert [(int(step), share) for step, share in shown] == judged
+        shown = re.findall(r"step (\d+): validation (\S+), loss (\S+)", text)
+        assert [(int(step), f"{share}, {loss}") for step, share, loss in shown] == judged
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_it_reads_like_a_program(name: str, ejected: dict[str, Ejected]) -> None:
     """No unused or undefined name, imports in order, no long line, not a word of pellucid."""
     script = ejected[name].script
+    rules = "F,E,W,I,UP,B,PIE,C4,D1"
+    options = ["--isolated", "--no-cache", "--line-length", "100", "--select", rules]
     done = subprocess.run(
-        [sys.executable, "-m", "ruff", "check", "--isolated", "--no-cache", "--line-length", "100", "--select",
-         "F,E,W,I,UP,B,PIE,C4,D1", "--ignore", "D103,D105,D107", "-"],
+        [sys.executable, "-m", "ruff", "check", *options, "--ignore", "D103,D105,D107", "-"],
         input=script, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout

@@ -18,15 +18,36 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from pellucid import Recipe, good, steps, train
+from pellucid.data.digits import Digits
 from pellucid.recipe import RecordSpec
 from pellucid.runs.folder import Run
+from pellucid.values import Loaded, Progress, no_progress
 
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Handful:
+    """Some real digits: a source that was made in Python. Its settings are what a recipe needs."""
+
+    validation: float = 0.2
+    test: float = 0.0
+
+    def load(self, progress: Progress = no_progress) -> Loaded:
+        """Return 100 to train on, and 20 to test on."""
+        loaded = Digits().load(progress)
+        assert loaded.test is not None
+        part = loaded.train.part(torch.arange(0, 5000, 50))
+        return Loaded(part, test=loaded.test.part(torch.arange(0, 1000, 50)))
+
+
 RECIPE = good("digits").with_(
-    length=steps(12), evaluate=steps(4), batch_size=32, record=RecordSpec(every=3, snapshots=0)
-)
+    data=Handful(), length=steps(12), evaluate=steps(4), batch_size=32,
+    record=RecordSpec(every=3, snapshots=0),
+)  # fmt: skip
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -126,13 +147,13 @@ def unused_port() -> int:
 
 
 @contextmanager
-def tensorboard_server(folder: Path, *options: str) -> Iterator[str]:
-    """Run `tensorboard --logdir folder`; yield its address."""
+def tensorboard_server(folder: Path, *options: str) -> Iterator[tuple[str, int]]:
+    """Run `tensorboard --logdir folder`; yield its address and the id of its process."""
     port = free_port()
     program = Path(sys.executable).with_name("tensorboard")
     command = [str(program), "--logdir", str(folder), "--host", "127.0.0.1", "--port", str(port)]
-    with serving([*command, *options], port, folder.with_suffix(".log")):
-        yield f"http://127.0.0.1:{port}"
+    with serving([*command, *options], port, folder.with_suffix(".log")) as process:
+        yield f"http://127.0.0.1:{port}", process.pid
 
 
 @pytest.fixture

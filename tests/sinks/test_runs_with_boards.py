@@ -78,7 +78,7 @@ def test_a_run_that_is_stopped_and_resumed(
     with_both = with_boards(recipe, shared_visdom.port)
     run = train(with_both, tmp_path, stop=after(7, lambda: True))
     assert run.summary() is None
-    run = resume(run.path)
+    run = resume(run.path, with_both)
     assert run.metrics.read_bytes() == finished.metrics.read_bytes()
     assert in_tensorboard(run) == in_the_log(run)
     assert len(list((run.path / "tensorboard").iterdir())) == 2
@@ -94,7 +94,7 @@ def test_a_run_that_is_stopped_and_resumed(
     assert "test accuracy" in windows["result"]["content"]
 
 
-@pytest.mark.parametrize("steps_done", [3, 8])
+@pytest.mark.parametrize("steps_done", [pytest.param(3, marks=pytest.mark.slow), 8])
 def test_a_run_that_was_killed_between_two_checkpoints(
     recipe: Recipe, finished: Run, tmp_path: Path, steps_done: int
 ) -> None:
@@ -108,6 +108,6 @@ def test_a_run_that_was_killed_between_two_checkpoints(
 
     with pytest.raises(Died):
         train(with_boards(recipe), tmp_path, stop=after(steps_done, die))
-    run = resume(all_runs(tmp_path)[0].path)
+    run = resume(all_runs(tmp_path)[0].path, with_boards(recipe))
     assert run.metrics.read_bytes() == finished.metrics.read_bytes()
     assert in_tensorboard(run) == in_the_log(run)

@@ -119,10 +119,10 @@ def _swings(course: Course, facts: Facts) -> Said:
 
 def falls_too_soon(course: Course, facts: Facts, seen: Set[str]) -> Finding | None:
     """A schedule that ends the learning early."""
-    losses, peak, row = course.losses("train"), 0.0, None
+    losses, peak = course.losses("train"), 0.0
     for row in course.steps:
         peak = max(peak, row["lr"])
-        if row["lr"] < FADED * peak:
+        if row["lr"] < min(FADED * facts.lr, peak):  # a warm-up is never below what it was
             break
     else:
         return None
@@ -132,8 +132,8 @@ def falls_too_soon(course: Course, facts: Facts, seen: Set[str]) -> Finding | No
         "lr-falls-too-soon",
         "warning",
         f"At step {row['step']} of {facts.steps} the learning rate has fallen to {row['lr']:.1e}, "
-        f"from {peak:g}, and the training loss is still {losses[-1]:.3f}.",
-        {"step": row["step"], "lr": row["lr"], "peak": peak, "loss": losses[-1]},
+        f"from {facts.lr:g}, and the training loss is still {losses[-1]:.3f}.",
+        {"step": row["step"], "lr": row["lr"], "full": facts.lr, "loss": losses[-1]},
         "a schedule whose length is that of the run; is one that counts epochs stepped at "
         "each batch?",
     )

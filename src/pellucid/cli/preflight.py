@@ -57,7 +57,7 @@ def preflight(
     from pellucid.cli.resolve import Options, resolve
     from pellucid.sinks.console import Console
 
-    data, recipe = _recipe_in_place_of_data(data, recipe)
+    data, recipe = recipe_in_place_of_data(data, recipe)
     options = Options(
         recipe=recipe, epochs=epochs, seed=seed, device=device, precision=precision,
         settings=settings or {},
@@ -73,7 +73,7 @@ def preflight(
     return 1 if facts["verdict"] == "failed" else 0
 
 
-def _recipe_in_place_of_data(data: str | None, recipe: str) -> tuple[str | None, str]:
+def recipe_in_place_of_data(data: str | None, recipe: str) -> tuple[str | None, str]:
     """Return data and recipe, where the one word that was given may be either."""
     is_file = data is not None and data.endswith(".toml")
     is_name = data in ("good", "notes") and not Path(str(data)).exists()

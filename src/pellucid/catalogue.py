@@ -140,7 +140,7 @@ def to_tree(recipe: Recipe) -> Tree:
     tree: Tree = {"format": FORMAT}
     for field in fields(recipe):
         value = getattr(recipe, field.name)
-        known = field.name not in SECTIONS or isinstance(value, _types(field.name))
+        known = field.name not in SECTIONS or type(value) in _types(field.name)
         tree[field.name] = (
             _lists(msgspec.to_builtins(value, enc_hook=str))
             if known

@@ -53,12 +53,11 @@ def too_high(course: Course, facts: Facts, seen: Set[str]) -> Finding | None:
     if not said or seen & {"gradients-not-cleared"}:
         return None
     sentence, numbers = said
-    lr = _lr(course, facts)
     return Finding(
         "lr-too-high",
         "warning",
-        f"{sentence} The learning rate is {lr:g}.",
-        {**numbers, "lr": lr},
+        f"{sentence} The full learning rate is {facts.lr:g}.",
+        {**numbers, "lr": facts.lr},
         f"a tenth of it (--optimizer.lr {facts.lr / 10:g}), a warm-up (--schedule.warmup 0.1), "
         "clipped gradients (--max-grad-norm 1).",
     )

@@ -240,7 +240,7 @@ def vanishing(course: Course, facts: Facts) -> Finding | None:
     """Gradients that get lost on the way back to the first layer."""
     for row in course.vitals[:1] + course.vitals[-1:]:
         ends = _ends(row)
-        if ends and 0 < ends[0][1] < VANISHED * ends[1][1]:
+        if ends and ends[0][1] < VANISHED * ends[1][1]:
             (first, a), (last, b) = ends
             return Finding(
                 "vanishing-gradients",

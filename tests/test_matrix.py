@@ -133,12 +133,12 @@ def work(case: Case, runs: Path) -> None:
 
 
 def test_killed_and_resumed(tmp_path: Path) -> None:
-    """Real processes, `kill -9`; a tenth of the sample, other techniques each time by its seed."""
+    """Real processes, `kill -9`; a few of the sample, other techniques each time by its seed."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["pellucid.public"])
     draws = random.Random(0)
     killed = 0
-    for number, case in enumerate(draws.sample(SAMPLE, len(SAMPLE) // 8)):
+    for number, case in enumerate(draws.sample(SAMPLE, len(SAMPLE) // 12)):
         expected = content(train(recipe(case), tmp_path / f"whole{number}"))
         runs = tmp_path / f"killed{number}"
         process = context.Process(target=work, args=(case, runs))

@@ -88,8 +88,8 @@ def agreement(labels: Tensor, said: Tensor, classes: tuple[str, ...]) -> Agreeme
 
     >>> truth = torch.arange(200) % 4
     >>> found = agreement((truth + 1) % 4, truth, ("a", "b", "c", "d"))
-    >>> found.as_is, found.relabelled, found.chance, found.example
-    (0.0, 1.0, 0.25, ('b', 'a'))
+    >>> found.as_is, found.relabelled, found.chance
+    (0.0, 1.0, 0.25)
     """
     size = len(classes)
     if len(labels) < 4 * size:

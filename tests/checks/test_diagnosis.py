@@ -202,7 +202,7 @@ def test_frozen_parts_are_those_of_a_model_that_is_trained_in_stages() -> None:
 
 
 @pytest.mark.parametrize(
-    ("loss", "expected"), [(4.2, None), (4.4, "note"), (5.2, "note"), (5.4, "warning")]
+    ("loss", "expected"), [(5.2, None), (5.4, "note"), (17.2, "note"), (17.4, "warning")]
 )
 def test_a_start_far_from_chance(loss: float, expected: str | None) -> None:
     assert told(vital(0, loss=loss)).get("start-far-from-chance") == expected

@@ -16,7 +16,7 @@ Rule = Callable[[Course, Facts], Finding | None]
 Row = dict[str, Any]
 
 REPEAT = 0.01  # relative difference of two outputs; kernels of a GPU differ by up to 0.001
-FAR, VERY_FAR = 2.0, 3.0  # nats above ln C at the start: a note, a warning
+FAR, VERY_FAR = 3.0, 15.0  # nats above ln C at the start: a note, a warning
 OFF_CENTRE, TOO_WIDE, TOO_FLAT = 5.0, 5.0, 0.01  # of the input, whose deviation should be near 1
 MANY_DEAD, DEAD = 0.75, 0.9  # of the units of a layer: a note, a warning
 SATURATED_START, SATURATED = 0.5, 0.95  # of the values of a layer

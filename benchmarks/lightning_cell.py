@@ -50,6 +50,14 @@ import lightning as L  # noqa: E402
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint  # noqa: E402
 from torchvision import transforms  # noqa: E402
 
+BEFORE = [
+    transforms.RandomHorizontalFlip(),
+    transforms.RandomCrop(32, padding=4),
+    transforms.RandomRotation(15, transforms.InterpolationMode.BILINEAR),
+    transforms.ColorJitter(0.4, 0.4, 0.4, 0.1),
+]
+"""What `augment_steps.CHAIN` does, but for erasing."""
+
 
 class Pictures(Dataset[Item]):
     """One Pillow image at a time, through the transforms."""
@@ -86,7 +94,10 @@ def loader(cell: Cell, folder: Path, name: str) -> DataLoader[Any]:
     order = Order(np.load(folder / "order.npy")) if name == "train" else None
     if cell.data == "pil":
         normalize = transforms.Normalize(facts["mean"], facts["std"])
-        data = Pictures(images, labels, transforms.Compose([transforms.ToTensor(), normalize]))
+        chain = [transforms.ToTensor(), normalize]
+        if cell.augment and name == "train":
+            chain = [*BEFORE, *chain, transforms.RandomErasing(p=0.3, scale=(0.02, 0.4))]
+        data = Pictures(images, labels, transforms.Compose(chain))
         alive = {"num_workers": cell.workers, "persistent_workers": cell.workers > 0}
         return DataLoader(data, size, sampler=order, **alive)
     mean, std = torch.tensor(facts["mean"]), torch.tensor(facts["std"])
@@ -200,6 +211,7 @@ def train_lightning(cell: Cell, folder: Path, epochs: int) -> pairs.Row:
         trainer = L.Trainer(
             accelerator="cpu",
             max_epochs=epochs,
+            precision=cell.precision,
             callbacks=callbacks,
             default_root_dir=out,
             **options,

@@ -6,6 +6,10 @@ training images, and at the end validation and test are. The images lie decoded 
 both: ours in the cache of `pellucid`, the peer's as arrays, from which it makes Pillow images as
 `torchvision.datasets.CIFAR10` does. ReLU and max-pooling commute: the textbook net has ReLU first.
 
+With `--augment` both sides flip, crop, rotate, change brightness, contrast, saturation and hue, and
+erase, with the same strengths: ours in batches, the peer with torchvision's transforms per image.
+The draws differ, so the curves do too. `--precision bf16` is for ours; the peer has cells for it.
+
 Ours has everything on. The peer's cells are below, and run in `lightning_cell.py`.
 """
 
@@ -16,10 +20,12 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import pairs
 import table
+
+Precision = Literal["fp32", "bf16"]
 
 
 class Cell(NamedTuple):
@@ -33,6 +39,8 @@ class Cell(NamedTuple):
         barebones: Lightning's own switch for no bar, logger, checkpoint, check and summary.
         fast: channels-last layout and fused Adam.
         pool_first: max-pooling before ReLU.
+        precision: as Lightning calls it.
+        augment: the transforms of the chain.
     """
 
     data: str = "pil"
@@ -41,6 +49,8 @@ class Cell(NamedTuple):
     barebones: bool = False
     fast: bool = False
     pool_first: bool = False
+    precision: str = "32-true"
+    augment: bool = False
 
 
 CELLS = {
@@ -53,7 +63,12 @@ CELLS = {
     "items": Cell("items", barebones=True, fast=True, pool_first=True),
     "best": Cell("batches", barebones=True, fast=True, pool_first=True),
     "best-relu-first": Cell("batches", barebones=True, fast=True),
+    "pil-fast-bf16-1": Cell(
+        workers=1, fast=True, pool_first=True, barebones=True, precision="bf16-mixed"
+    ),
 }
+PER_IMAGE = [name for name, cell in CELLS.items() if cell.data == "pil"]
+"""The cells whose input can be augmented by torchvision's transforms."""
 FILES = ("train", "probe", "validation", "test")
 
 
@@ -90,13 +105,19 @@ def prepare(folder: Path, epochs: int, limit: int) -> None:
     (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")  # last: it is complete
 
 
-def ours(epochs: int, limit: int) -> pairs.Row:
+def ours(epochs: int, limit: int, augment: bool, precision: Precision) -> pairs.Row:
     """Train with `pellucid.train`; return the row of the cell."""
+    from augment_steps import CHAIN
     from ours import limited, train_ours
 
     import pellucid
+    from pellucid.engine import EngineSpec
 
-    recipe = pellucid.notes("cifar10").with_(length=pellucid.epochs(epochs))
+    recipe = pellucid.notes("cifar10").with_(
+        length=pellucid.epochs(epochs), engine=EngineSpec(precision=precision)
+    )
+    if augment:
+        recipe = recipe.with_(augment=CHAIN)
     return train_ours(limited(recipe, limit))
 
 
@@ -105,7 +126,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--blocks", type=int, default=4, help="of two pairs each")
-    parser.add_argument("--against", nargs="+", choices=CELLS, default=list(CELLS))
+    parser.add_argument("--against", nargs="+", choices=CELLS)
+    parser.add_argument("--augment", action="store_true", help="both sides")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of ours")
     parser.add_argument("--limit", type=int, default=0, help="images at most, to try it out")
     parser.add_argument("--work", type=Path, help="for the arrays; else among temporary files")
     parser.add_argument("--cell", choices=("prepare", "ours", *CELLS), help="run this one alone")
@@ -117,23 +140,26 @@ def main() -> None:
         return
     if given.cell:
         if given.cell == "ours":
-            row = ours(given.epochs, given.limit)
+            row = ours(given.epochs, given.limit, given.augment, given.precision)
         else:
             from lightning_cell import train_lightning  # here: ours must not pay for it
 
-            row = train_lightning(CELLS[given.cell], folder, given.epochs)
+            cell = CELLS[given.cell]._replace(augment=given.augment)
+            row = train_lightning(cell, folder, given.epochs)
         print(json.dumps(row))
         return
     settings = {"epochs": given.epochs, "limit": given.limit}
     arguments = [f"--{name}={value}" for name, value in settings.items()]
+    arguments += ["--augment"] * given.augment + [f"--precision={given.precision}"]
     command = [sys.executable, __file__, *arguments]
     command += [f"--work={given.work}"] if given.work else []
     if not (folder / "facts.json").exists():
         pairs.spawn([*command, "--cell=prepare"])
+    contest = "peers" + "-augment" * given.augment + "-bf16" * (given.precision == "bf16")
     for block in range(given.blocks):
-        for against in given.against:
+        for against in given.against or (PER_IMAGE if given.augment else CELLS):
             commands = {cell: [*command, f"--cell={cell}"] for cell in ("ours", against)}
-            pairs.run_block("peers", against, block, commands, settings)
+            pairs.run_block(contest, against, block, commands, settings)
     print(table.table())
 
 

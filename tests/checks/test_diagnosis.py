@@ -417,6 +417,9 @@ def test_news_are_told_once_and_again_only_when_they_get_worse() -> None:
     assert news([note]) == []
     assert news([warning]) == [warning]
     assert news([note, warning]) == []
+    worst_first = News()
+    assert worst_first([warning]) == [warning]
+    assert worst_first([note]) == []
 
 
 def test_warnings_come_first_and_each_finding_is_whole() -> None:

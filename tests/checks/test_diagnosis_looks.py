@@ -112,6 +112,9 @@ def test_labels_that_are_shuffled_or_shifted_show() -> None:
     found = look_at_data(splits(shuffled_labels)).train
     assert found is not None
     assert found.as_is < found.chance + found.error
+    twins = look_at_data(splits(lambda loaded: doubled(shuffled_labels(loaded)))).train
+    assert twins is not None
+    assert twins.as_is < twins.chance + 0.1  # a twin would always agree
     moved = look_at_data(splits(validation_off_by_one))
     assert moved.train is not None
     assert moved.validation is not None

@@ -39,6 +39,8 @@ def test_a_resumed_run_writes_the_same_rows(tiny: Recipe) -> None:
     again.state.load(*saved)
     rows = [watch.look() for step in fit(again.state, again.task, engine) if step.evaluation]
     assert rows == whole[3:]
+    changes = [row["change"] for row in whole]
+    assert changes[0] == 0 < changes[1] < changes[-1]
     assert json.loads(json.dumps(whole, allow_nan=False)) == whole
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Iterator
 
 import msgspec
 import pytest
@@ -19,6 +20,15 @@ from pellucid.seeds import generator
 
 RATES = [1e-6 * 10 ** (step / 40) for step in range(240)]
 PLAIN = notes("digits").with_(model=MLPSpec(hidden=(50,)), length=epochs(3), evaluate=epochs(3))
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """So small a network only loses by a second thread, and much of it on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def at(recipe: Recipe, lr: float) -> Recipe:

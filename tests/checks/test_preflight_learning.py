@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -35,6 +35,15 @@ from pellucid.values import Batch, ImageSet, Predictions
 Shape = tuple[int, int, int]
 PLAIN = notes("digits").with_(model=MLPSpec(hidden=(50,)))
 ENGINE = Engine.start(PLAIN.engine)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """So small a network only loses by a second thread, and much of it on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @dataclass(frozen=True)

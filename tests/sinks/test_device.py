@@ -121,8 +121,9 @@ def test_nvidia_smi_may_fail(
 ) -> None:
     install(gpus, "", then)
     monkeypatch.setattr(device, "TIMEOUT", 0.5)
+    before = set(psutil.Process().children())
     assert gpu(MINE) == {"gpu": None, "gpu_problem": problem}
-    assert not psutil.Process().children()
+    assert set(psutil.Process().children()) <= before
 
 
 def test_nvidia_smi_may_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,10 @@ from torch import Tensor
 from pellucid.checks.diagnosis_facts import Agreement, DataFacts
 from pellucid.values import ImageSet, Splits
 
+TWIN = 0.01
+"""Distance below which two images are copies, relative to their size as vectors. The distances of
+equal images are not 0 but up to 0.002: many at once are computed by way of squares."""
+
 CHUNK = 1000
 """Images per pass over the pixels."""
 
@@ -79,7 +83,7 @@ def neighbours(pool: ImageSet, asked: ImageSet | None) -> Agreement | None:
         given = labels[rows]
     else:
         distance, given = torch.cdist(_pooled(asked), known), asked.targets
-    distance[distance < 1e-4] = torch.inf  # a twin tells nothing
+    distance[distance < TWIN * known.shape[1] ** 0.5] = torch.inf  # a copy tells nothing
     return agreement(given, labels[distance.argmin(1)], pool.classes)
 
 

@@ -32,26 +32,37 @@ PREFIXES = ("module.", "_orig_mod.", "network.")
 class TimmNet(nn.Module):
     """A network of timm whose head is new: in stages, first the head alone, then everything.
 
-    While the backbone is frozen it is in eval mode too: with no gradient to answer them, moving
-    BatchNorm statistics would only drift away from what the weights were trained with. Dropout
-    before the head has no weights and stays on.
+    While the backbone is frozen it is in eval mode too; dropout before the head has no weights
+    and stays on. Pretrained BatchNorm keeps its statistics for good, also when its scale and
+    shift are trained: those of small batches of few images pull it away from its weights faster
+    than a small learning rate lets these follow (measured: docs/transfer.md).
 
     Args:
         network: of timm, with its classifier for the data's classes.
         freeze_epochs: epochs in which only the head trains.
         backbone_lr: factor on the learning rate of the backbone.
+        fixed_norms: BatchNorm is always in eval mode.
     """
 
     def __init__(
-        self, network: nn.Module, freeze_epochs: float = 0.0, backbone_lr: float = 1.0
+        self,
+        network: nn.Module,
+        freeze_epochs: float = 0.0,
+        backbone_lr: float = 1.0,
+        fixed_norms: bool = False,
     ) -> None:
         super().__init__()
         self.network = network
         self.freeze_epochs = freeze_epochs
         self.backbone_lr = backbone_lr
+        self.fixed_norms = fixed_norms
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (B, classes) for images (B, C, H, W)."""
+        if self.fixed_norms and self.training:  # here, whoever put a part into training mode
+            for module in self.network.modules():
+                if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d | nn.SyncBatchNorm):
+                    module.eval()
         logits: Tensor = self.network(x)
         return logits
 
@@ -150,8 +161,9 @@ class TimmSpec(
             raise ValueError(f"{self.arch} cannot take images {_size(shape)}: {error}") from None
         if logits.shape != (1, classes) or not getattr(network, "get_classifier", None):
             raise BadRecipe(f"model.arch {self.arch} is no classifier of images.")
-        stages = (self.freeze_epochs, self.backbone_lr) if self.pretrained else (0.0, 1.0)
-        model = TimmNet(network, *stages)
+        model = TimmNet(network)
+        if self.pretrained:
+            model = TimmNet(network, self.freeze_epochs, self.backbone_lr, fixed_norms=True)
         for layer in model.head().modules():
             if isinstance(layer, nn.Linear | nn.Conv2d):
                 # By its inputs, as PyTorch does. Some of timm draw it by the number of classes:

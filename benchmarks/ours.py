@@ -82,9 +82,9 @@ def train_ours(recipe: Recipe) -> Row:
     """
     clock, ended, finish = Clock(), [], training.finish
 
-    def at_end(*given: Any) -> None:
+    def at_end(*given: Any) -> Any:
         ended.append(time.monotonic())
-        finish(*given)
+        return finish(*given)
 
     training.finish = at_end
     with tempfile.TemporaryDirectory() as folder:

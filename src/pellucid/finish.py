@@ -12,12 +12,13 @@ from pellucid.engine import Engine
 from pellucid.evaluate import predict
 from pellucid.figures.curves import curves
 from pellucid.inference import judged
-from pellucid.metrics.accuracy import measure, wilson
+from pellucid.metrics.judgement import Temperature
 from pellucid.runs.disk import replace_file
+from pellucid.runs.evaluation import headline, keep_evaluation, temperature_from
 from pellucid.runs.folder import OPENINGS, TIMING, Run
-from pellucid.runs.tables import metrics_table, prediction_table
+from pellucid.runs.tables import metrics_table
 from pellucid.sinks.console import Console, percent
-from pellucid.values import ImageSet, Metrics, Predictions
+from pellucid.values import ImageSet, Predictions
 
 
 def finish(
@@ -25,7 +26,8 @@ def finish(
 ) -> tuple[dict[str, Any], Predictions]:
     """Judge the best checkpoint on validation and, once, on test.
 
-    Tables and curves are written; the summary is returned, and what the model says on validation.
+    Tables, numbers and curves are written; the summary is returned, and what the model says on
+    validation.
     """
     write_curves(run, built)
     steps, early = (
@@ -37,22 +39,26 @@ def finish(
         console.line(f"warning: {problem}")
     best = found.checkpoint
     built.state.load(best.tensors, best.facts)
-    said = judge(run, engine, built, built.splits.validation, "validation")
-    validation = measure(said)
-    if len(built.splits.test):
-        record_opening(run, best.step, len(built.splits.test), "end of training")
-    test = measure(judge(run, engine, built, built.splits.test, "test"))
+    splits = built.splits
+    said = predict(engine, built.state.ema.model, splits.validation, built.task.prepare)
+    temperature = temperature_from(said)
+    validation = part(run, splits.validation, said, "validation", best.step, temperature)
+    test = None
+    if len(splits.test):
+        record_opening(run, best.step, len(splits.test), "end of training")
+        on_test = predict(engine, built.state.ema.model, splits.test, built.task.prepare)
+        test = part(run, splits.test, on_test, "test", best.step, temperature)
     plan = built.task.plan
     summary = {
         "run": str(run.path),
         "data": built.splits.train.name.rsplit("/", 1)[0],
         "model": type(built.state.model).__name__,
-        "test": part(test),
-        "validation": part(validation),
+        "test": test,
+        "validation": validation,
         "best": {
             "step": best.step,
             "epoch": best.step / plan.steps_per_epoch,
-            "accuracy": validation.accuracy if validation.n else None,
+            "accuracy": validation["accuracy"] if validation else None,
         },
         "steps": steps,
         "stopped_early": early,
@@ -65,31 +71,27 @@ def finish(
     return summary, said
 
 
-def judge(run: Run, engine: Engine, built: Assembled, data: ImageSet, name: str) -> Predictions:
-    """Predict each image of `data`, keep the table, return it."""
-    predictions = predict(engine, built.state.ema.model, data, built.task.prepare)
-    if len(data):
-        run.write(f"predictions/{name}.csv", prediction_table(data, predictions))
-    return predictions
-
-
 def record_opening(run: Run, step: int, n: int, why: str) -> None:
     """Write down that predictions on test images are about to be made."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     run.append(OPENINGS, {"time": now, "checkpoint": step, "n": n, "why": why})
 
 
-def part(metrics: Metrics) -> dict[str, Any] | None:
-    """Return loss, accuracy, n and the 95 % interval for JSON; None where n is 0."""
-    if not metrics.n:
+def part(
+    run: Run,
+    data: ImageSet,
+    said: Predictions,
+    name: str,
+    checkpoint: int,
+    temperature: Temperature | None,
+) -> dict[str, Any] | None:
+    """Write what the model says on one part, and return the numbers that a summary holds of it.
+
+    None where there are no images.
+    """
+    if not len(data):
         return None
-    return {
-        "accuracy": metrics.accuracy,
-        "n": metrics.n,
-        "correct": metrics.correct,
-        "interval": list(wilson(metrics.correct, metrics.n)),
-        "loss": metrics.loss,
-    }
+    return headline(keep_evaluation(run, data, said, name, checkpoint, temperature))
 
 
 def write_curves(run: Run, built: Assembled) -> None:

@@ -176,7 +176,7 @@ def test_trap_T1_3_statistics_are_those_of_the_training_part(digits: Loaded, bui
 
 
 def test_trap_T1_4_test_part_decides_nothing_and_is_opened_once(run: Run, tmp_path):
-    stopped = train(few(), tmp_path, stop=lambda: True)
+    stopped = train(few(), tmp_path, stop=lambda _: True)
     assert not stopped.rows(OPENINGS)
     assert not (stopped.path / "predictions").exists()
     for _ in range(2):  # the second call finds a finished run

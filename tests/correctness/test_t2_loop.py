@@ -124,10 +124,10 @@ def of_kind(rows: list[dict], kind: str) -> list[dict]:
     return [row for row in rows if row["kind"] == kind]
 
 
-def after(n: int) -> Callable[[], bool]:
+def after(n: int) -> Callable[[Step], bool]:
     """Return what is true when it is asked for the `n`-th time."""
     count = iter(range(1, 1000))
-    return lambda: next(count) == n
+    return lambda _: next(count) == n
 
 
 def weights(run: Run, step: int) -> dict[str, Tensor]:

@@ -11,7 +11,8 @@ def evaluate(
 ) -> int:
     """Judge the best model of a run on one of its parts, or on other data.
 
-    Judging on test opens that part once more; each opening is a row in the run's openings.jsonl.
+    Tables, numbers and figures are kept in the run folder. Judging on test opens that part once
+    more; each opening is a row in the run's openings.jsonl.
 
     Parameters
     ----------
@@ -26,6 +27,7 @@ def evaluate(
         Print one JSON object on standard output.
     """
     from pellucid.cli.judge import judge_run
+    from pellucid.report.page import judgement_page
     from pellucid.sinks.console import Console, count, percent
 
     console = Console(sys.stderr)
@@ -39,4 +41,6 @@ def evaluate(
     print(f"checkpoint: after step {result['checkpoint']:,} of {result['run']}")
     if result["openings"]:
         print(f"test images opened {count(result['openings'], 'time')} in this run")
+    print()
+    print(judgement_page({**result["evaluation"], "part": result["part"]}))
     return 0

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from pellucid.assemble import assemble
-from pellucid.catalogue import from_tree, read_toml
 from pellucid.cli.resolve import Options, data_tree, resolve
-from pellucid.engine import Engine
-from pellucid.errors import BadData, DataChanged
-from pellucid.finish import part, record_opening
+from pellucid.errors import BadData
+from pellucid.finish import record_opening
 from pellucid.inference import Classifier, classifier, judged
-from pellucid.metrics.accuracy import measure
-from pellucid.runs.folder import ENVIRONMENT, OPENINGS, RECIPE, Run
+from pellucid.report.draw import draw_evaluation
+from pellucid.report.opened import splits_of
+from pellucid.runs.evaluation import (
+    headline,
+    keep_evaluation,
+    stored_temperature,
+    temperature_from,
+)
+from pellucid.runs.folder import OPENINGS, Run
 from pellucid.runs.listing import find
 from pellucid.sinks.console import Console
 from pellucid.values import ImageSet
@@ -23,7 +29,7 @@ PARTS = ("validation", "test", "train")
 
 
 def judge_run(given: str, on: str, device: str, console: Console) -> dict[str, Any]:
-    """Return loss, accuracy, n, interval and where they come from.
+    """Judge a run's model; keep tables, numbers and figures in the run folder; return the numbers.
 
     Raises:
         UserError: if there is no such run, part or data, or if they do not fit.
@@ -38,27 +44,24 @@ def judge_run(given: str, on: str, device: str, console: Console) -> dict[str, A
         raise BadData(f"The run has no {on} images.")
     if on == "test":
         record_opening(run, model.step, len(data), "pellucid evaluate")
-    scores = part(measure(model.predict_set(data)))
-    assert scores is not None
-    openings = len(run.rows(OPENINGS))
+    said = model.predict_set(data)
+    part = on if on in PARTS else f"data-{re.sub(r'[^0-9A-Za-z_.-]+', '-', Path(on).stem or on)}"
+    temperature = temperature_from(said) if on == "validation" else stored_temperature(run)
+    result = keep_evaluation(run, data, said, part, model.step, temperature)
+    draw_evaluation(run, part, data)
     return {
         "run": str(run.path),
         "on": on,
-        **scores,
+        "part": part,
         "checkpoint": model.step,
-        "openings": openings,
+        "openings": len(run.rows(OPENINGS)),
+        **headline(result),
+        "evaluation": result.as_dict(),
     }
 
 
 def _own(run: Run, on: str, console: Console) -> ImageSet:
-    recipe = from_tree(read_toml(run.path / RECIPE), str(run.path / RECIPE))
-    splits = assemble(
-        recipe, Engine.start(recipe.engine_on("cpu")), console.progress, start=False
-    ).splits
-    stored = (run.read_json(ENVIRONMENT) or {}).get("data", {}).get("data_digest")
-    if stored != splits.digest:
-        raise DataChanged(f"The data of {run.path} has changed since the run was started.")
-    data: ImageSet = getattr(splits, on)
+    data: ImageSet = getattr(splits_of(run, console.progress), on)
     return data
 
 
@@ -72,9 +75,13 @@ def _other(on: str, model: Classifier, console: Console) -> ImageSet:
     parts = [p for p in (loaded.train, loaded.validation, loaded.test) if p is not None]
     unknown = sorted(set(loaded.train.classes) - set(model.classes))
     if unknown:
+        missing = sorted(set(model.classes) - set(loaded.train.classes))
+        marks = [f"+ {name}" for name in unknown] + [f"- {name}" for name in missing]
+        more = f", and {len(marks) - 20} more" if len(marks) > 20 else ""
         raise BadData(
             f"The model does not know the classes {', '.join(unknown[:10])} of {on}. "
-            f"It knows {', '.join(model.classes)}."
+            f"It knows {', '.join(model.classes)}. Against the model's classes the data has: "
+            f"{', '.join(marks[:20])}{more}. Rename or leave out what is marked +."
         )
     order = torch.tensor([model.classes.index(name) for name in loaded.train.classes])
     pixels = torch.cat([p.images[p.rows] for p in parts])

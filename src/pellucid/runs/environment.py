@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
@@ -12,10 +13,11 @@ from typing import Any
 
 import torch
 
+from pellucid.distributed.place import COMMAND
 from pellucid.engine import Engine
 
 PACKAGES = ("pellucid", "torch", "numpy", "pillow", "safetensors", "msgspec", "matplotlib")
-DECIDES_BITS = ("torch", "device", "threads", "processor", "capability")
+DECIDES_BITS = ("torch", "device", "threads", "processes", "processor", "capability")
 """What has to be the same for a resumed run to be the same run bit for bit."""
 
 
@@ -26,7 +28,7 @@ def environment(engine: Engine) -> dict[str, Any]:
     """
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": sys.argv,
+        "command": command(),
         "folder": os.getcwd(),
         "git": _git("rev-parse", "HEAD"),
         "git_dirty": bool(_git("status", "--porcelain")),
@@ -36,6 +38,8 @@ def environment(engine: Engine) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
+        "processes": engine.processes.size,
+        "restarts": engine.processes.place.restarts if engine.processes.place else 0,
         "device": engine.name,
         "level": engine.level,
         "packages": {name: version(name) for name in PACKAGES},
@@ -46,10 +50,16 @@ def fingerprint(environment: dict[str, Any]) -> dict[str, Any]:
     """Return what in `environment` decides bits.
 
     >>> sorted(fingerprint({"packages": {"torch": "2"}, "device": "cpu", "time": "now"}))
-    ['capability', 'device', 'processor', 'threads', 'torch']
+    ['capability', 'device', 'processes', 'processor', 'threads', 'torch']
     """
-    flat = {**environment, "torch": environment["packages"]["torch"]}
+    flat = {"processes": 1, **environment, "torch": environment["packages"]["torch"]}
     return {key: flat.get(key) for key in DECIDES_BITS}
+
+
+def command() -> list[str]:
+    """Return the words that this process was started with, or those of its launcher."""
+    given = os.environ.get(COMMAND)
+    return list(map(str, json.loads(given))) if given else sys.argv
 
 
 def _processor() -> str:

@@ -57,6 +57,24 @@ class Run:
         raise BadRun(f"No free name for a run in {runs}.")
 
     @classmethod
+    def make(cls, runs: Path, name: str) -> Run:
+        """Make the new folder `name` in the folder `runs`, which is not named the latest.
+
+        What a process left that died before it had begun is taken over.
+
+        Raises:
+            BadRun: if there is a run of that name, or it cannot be made.
+        """
+        path = runs / name
+        if (path / RECIPE).exists():
+            raise BadRun(f"{path} holds a run. Go on with it: pellucid resume {path}")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadRun(f"The run folder {path} cannot be made: {error.strerror}.") from None
+        return cls(path)
+
+    @classmethod
     def open(cls, path: Path) -> Run:
         """Return the run in the folder `path`.
 

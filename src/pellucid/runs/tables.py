@@ -1,4 +1,7 @@
-"""The tables of a run folder: which image is where, what was predicted, the metrics as CSV."""
+"""The tables of a run folder: which image is where, the metrics as CSV.
+
+Of predictions: `predictions.py` beside this file.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,10 @@ from typing import Any
 
 import torch
 
-from pellucid.values import ImageSet, Predictions, Splits
+from pellucid.values import ImageSet, Splits
+
+GUARDED = ("=", "+", "-", "@", "\t", "\r", "'")
+"""A cell that begins with one of these gets an apostrophe in front."""
 
 
 def split_table(splits: Splits) -> str:
@@ -28,30 +34,7 @@ def split_table(splits: Splits) -> str:
             for i, pixels in zip(chunk.tolist(), data.pixels(chunk).numpy(), strict=True):
                 digest = hashlib.sha256(pixels.tobytes()).hexdigest()[:32]
                 name = data.classes[labels[i]]
-                table.writerow([part, int(data.rows[i]), _cell(data.file(i)), _cell(name), digest])
-    return out.getvalue()
-
-
-def prediction_table(data: ImageSet, predictions: Predictions) -> str:
-    """Return CSV: one row an image, with everything that a metric needs.
-
-    Columns: id (position in the set as loaded), file, label, prediction, then `logit:<class>`
-    with nine digits, which is float32 exactly, and `p:<class>`, the softmax of the logits.
-    """
-    out = io.StringIO()
-    table = csv.writer(out, lineterminator="\n")
-    names = [_cell(name) for name in data.classes]
-    columns = [f"logit:{name}" for name in names] + [f"p:{name}" for name in names]
-    table.writerow(["id", "file", "label", "prediction", *columns])
-    shares = predictions.logits.double().softmax(1)
-    rows = zip(
-        predictions.index.tolist(), predictions.targets.tolist(), predictions.labels.tolist(),
-        predictions.logits.tolist(), shares.tolist(), strict=True,
-    )  # fmt: skip
-    for index, target, label, logits, p in rows:
-        numbers = [f"{value:.9g}" for value in logits] + [f"{value:.6g}" for value in p]
-        row = int(data.rows[index])
-        table.writerow([row, _cell(data.file(index)), names[target], names[label], *numbers])
+                table.writerow([part, int(data.rows[i]), cell(data.file(i)), cell(name), digest])
     return out.getvalue()
 
 
@@ -76,6 +59,15 @@ def _flatten(row: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _cell(text: str) -> str:
-    """Return `text` so that no spreadsheet takes it for a formula."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+def cell(text: str) -> str:
+    """Return `text` so that no spreadsheet takes it for a formula; `uncell` undoes it.
+
+    >>> cell("=1+1"), cell("ant"), uncell(cell("'=1")) == "'=1"
+    ("'=1+1", 'ant', True)
+    """
+    return f"'{text}" if text[:1] in GUARDED else text
+
+
+def uncell(text: str) -> str:
+    """Return what `cell` was given."""
+    return text[1:] if text[:1] == "'" and text[1:2] in GUARDED else text

@@ -1,0 +1,1 @@
+"""A finished run for people: its numbers as text, as figures, as one document; several compared."""

@@ -149,7 +149,7 @@ def _by_heart(
 @torch.inference_mode()
 def _right(state: State, task: Task, engine: Engine, batch: Batch, targets: Tensor) -> int:
     quiet(state.model)
-    with engine.forward(state.model, sync=False):
+    with engine.forward():
         logits = state.model(task.prepare(batch.images.to(engine.device)))
     return int((logits.argmax(1) == targets).sum())
 

@@ -76,7 +76,7 @@ def look(built: Assembled, engine: Engine, count: int) -> Look:
         with torch.inference_mode():
             for part in index.tensor_split(math.ceil(count / CHUNK)):
                 x = built.task.prepare(train.pixels(part).to(engine.device))
-                with engine.forward(model, sync=False):
+                with engine.forward():
                     logits.append(model(x).float().cpu())
             return Look(torch.cat(logits), targets, classes)
     except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:

@@ -12,7 +12,7 @@ from pellucid.cli.train import Settings
 
 app = App(
     name="data",
-    help="List and show the data sets.",
+    help="List, show and check data sets.",
     help_format="plaintext",
     default_parameter=Parameter(negative=()),
 )
@@ -59,6 +59,51 @@ def show(data: str = "digits", /, *, json: bool = False, settings: Settings = No
     console.close()
     print(json_text.dumps(facts, ensure_ascii=False) if json else data_page(facts))
     return 0
+
+
+@app.command
+def check(
+    data: str = "digits",
+    /,
+    *,
+    strict: bool = False,
+    out: Path | None = None,
+    json: bool = False,
+    settings: Settings = None,
+) -> int:
+    """Look at every image: what cannot be read, what is double, what leaks from part to part.
+
+    Nothing is written where the images lie. Ends with exit code 1 if there is an error.
+
+    Parameters
+    ----------
+    data
+        A known name, an image folder, a CSV file, or an archive: .tar, .tar.gz, .zip.
+    strict
+        End with exit code 1 on a warning too.
+    out
+        A folder for data_check.json and figures/data_check.png, with images of each class.
+    json
+        Print one JSON object on standard output.
+    """
+    from pellucid.cli.data_check_page import look, refuse_inside, report_facts, report_page, write
+    from pellucid.sinks.console import Console
+
+    if out is not None:
+        refuse_inside(data, out)
+    console = Console(sys.stderr)
+    try:
+        report = look(data, settings, console)
+    finally:
+        console.close()
+    facts = report_facts(report)
+    if out is not None:
+        write(report, facts, out)
+    if json:
+        print(json_text.dumps(facts, ensure_ascii=False, allow_nan=False))
+    else:
+        print("\n".join([report_page(report), *(f"written: {file}" for file in facts["files"])]))
+    return 1 if report.worst() in ("error", *(("warning",) if strict else ())) else 0
 
 
 @app.command

@@ -18,7 +18,7 @@ PARTS = ("train", "validation", "test")
 def data_facts(recipe: Recipe, console: Console) -> dict[str, Any]:
     """Return parts, classes, shape, statistics and digest of the data of `recipe`, for JSON."""
     loaded = recipe.data.load(console.progress)
-    splits = split(loaded, recipe.data.validation, recipe.data.test, recipe.seed)
+    splits = split(loaded, recipe.data.validation, recipe.data.test, recipe.seed, recipe.fold)
     statistics = Preprocessing.measure(splits.train)
     counts: dict[str, list[int]] = {}
     for part in PARTS:

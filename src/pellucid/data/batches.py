@@ -33,6 +33,8 @@ class Batches:
         accumulate: pieces in which a step's batch is computed, to save memory.
         seed: of the run.
         sampling: which images an epoch shows; each once, shuffled, if left out.
+        rank: the process whose pieces are given.
+        processes: how many share a batch.
     """
 
     def __init__(
@@ -42,12 +44,16 @@ class Batches:
         accumulate: int,
         seed: int,
         sampling: Sampling | None = None,
+        rank: int = 0,
+        processes: int = 1,
     ) -> None:
         self.data = data
         self.sampling = sampling or Shuffled()
         self.batch_size = batch_size
         self.accumulate = accumulate
         self.seed = seed
+        self.rank = rank
+        self.processes = processes
         self._epoch = -1
         self._order = torch.empty(0, dtype=torch.int64)
 
@@ -66,18 +72,21 @@ class Batches:
         return self._order[start : start + self.batch_size]
 
     def pieces(self, step: int) -> Iterator[tuple[Batch, bool]]:
-        """Yield the pieces of the batch of `step`, each with whether it is the last.
+        """Yield this process's pieces of the batch of `step`, each with whether it is the last.
 
         They are cut at even rows, since mixing pairs row 2k with row 2k + 1; but for that their
-        sizes are equal. A batch of fewer pairs than `accumulate` has fewer pieces.
+        sizes are equal. There are `accumulate` for each process, dealt out in order; a batch of
+        fewer pairs has fewer, so that the last processes may get none. The first one always has
+        some.
         """
         index = self.index(step)
         size = len(index)
         pairs = -(-size // 2)
-        count = min(self.accumulate, pairs)
-        for number in range(count):
+        count = min(self.accumulate * self.processes, pairs)
+        mine, end = (-(-count * r // self.processes) for r in (self.rank, self.rank + 1))
+        for number in range(mine, end):
             first, last = 2 * (pairs * number // count), 2 * (pairs * (number + 1) // count)
             at = index[first:last]
             rows = torch.arange(first, min(last, size))
             batch = Batch(self.data.pixels(at), self.data.label(at), at, rows, size)
-            yield batch, number == count - 1
+            yield batch, number == end - 1

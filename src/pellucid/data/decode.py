@@ -12,30 +12,49 @@ What becomes of which kind of image:
 | turned (EXIF orientation)  | turned upright                                               |
 | animated                   | its first frame                                              |
 
-The format is told by the first bytes, never by the name. Known miss: a JPEG that lost its middle
-but kept its end decodes, with grey in the gap.
+The format is told by the first bytes, never by the name. What must be whole is looked at in
+`intact`; what a hostile file can ask for is bounded before anything is decoded.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pellucid.data.intact import Damaged, check_after, check_before, check_pieces, looks_like
 
 if TYPE_CHECKING:
     from PIL import Image
     from PIL.ImageFile import ImageFile
 
 MAX_PIXELS = 64_000_000
+BIG = 16_000_000
+"""Images of more pixels than this are decoded one at a time: each may take a gigabyte."""
 FORMATS = "PNG, JPEG, WebP, BMP, GIF"
-VERSION = 1
+VERSION = 2
 """Goes up when the same file gives other pixels, so that decoded caches are not mixed up."""
 
 ORIENTATION = 0x0112
 GREY_MODES = frozenset({"1", "L", "LA", "I;16", "I;16L", "I;16B", "I"})
+
+ODD = {
+    "16-bit": "grey values of 16 bits are scaled to 8, not clipped",
+    "16-bit-colour": "of colours with 16 bits the upper 8 are used",
+    "1-bit": "black and white of 1 bit become 0 and 255",
+    "palette": "the palette's colours are looked up",
+    "transparent": "what is transparent is laid on white",
+    "cmyk": "CMYK becomes RGB by Pillow's formula, without a colour profile",
+    "turned": "EXIF says how it is to be held, and it is turned upright",
+    "animated": "of an animation the first frame is used",
+    "colour-profile": "an embedded colour profile other than sRGB is not applied",
+}
+"""What an image may be beside 8-bit grey or RGB, and what becomes of it."""
 
 
 class NotAnImage(ValueError):
@@ -58,6 +77,22 @@ class Header(NamedTuple):
     animated: bool
 
 
+class Picture(NamedTuple):
+    """A decoded image file, whole.
+
+    Args:
+        image: 8-bit, `L` if the file is grey by its kind, else `RGB`; upright.
+        size: width and height, upright.
+        kind: format and mode as stored, such as `JPEG RGB` or `PNG 16-bit grey`.
+        odd: those of ODD that it is.
+    """
+
+    image: Image.Image
+    size: tuple[int, int]
+    kind: str
+    odd: tuple[str, ...]
+
+
 def probe(data: bytes) -> Header:
     """Return what the head of the image file `data` says, without decoding its pixels.
 
@@ -65,7 +100,7 @@ def probe(data: bytes) -> Header:
         NotAnImage: if the head is that of no image in FORMATS, or of one above MAX_PIXELS.
     """
     image = _open(data)
-    return Header(*image.size, image.mode in GREY_MODES, bool(getattr(image, "is_animated", False)))
+    return Header(*image.size, image.mode in GREY_MODES, _animated(image))
 
 
 def decode(data: bytes, channels: int, size: int | None) -> NDArray[np.uint8]:
@@ -84,18 +119,90 @@ def decode(data: bytes, channels: int, size: int | None) -> NDArray[np.uint8]:
     Raises:
         NotAnImage: with a short reason.
     """
-    stored = _open(data)
-    try:
-        stored.load()
-    except Exception as error:  # what a plugin raises on damaged bytes is not documented
-        raise NotAnImage(_reason(error)) from None
-    flat = flatten(stored, "L" if channels == 1 else "RGB")
-    upright = _turn(flat, stored)
-    fitted = upright if size is None else fit(upright, size)
+    with _loaded(data) as stored:
+        flat = flatten(stored, "L" if channels == 1 else "RGB")
+        upright = _turn(flat, stored)
+        fitted = upright if size is None else fit(upright, size)
     pixels = np.asarray(fitted, np.uint8)  # (H, W) or (H, W, 3)
     if channels == 1:
         return pixels[None].copy()
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def picture(data: bytes) -> Picture:
+    """Return the image file `data` decoded as `decode` does it, with what it was.
+
+    Raises:
+        NotAnImage: with a short reason.
+    """
+    with _loaded(data) as stored:
+        grey = stored.mode in GREY_MODES
+        flat = flatten(stored, "L" if grey else "RGB")
+        upright = _turn(flat, stored)
+        kind = f"{stored.format} {MODES.get(stored.mode, stored.mode)}"
+        return Picture(upright, upright.size, kind, tuple(_odd(data, stored, upright is not flat)))
+
+
+MODES = {
+    "1": "1-bit", "L": "grey", "LA": "grey with alpha", "P": "palette", "I;16": "16-bit grey",
+    "I;16B": "16-bit grey", "I;16L": "16-bit grey", "I": "16-bit grey",
+}  # fmt: skip
+
+
+def _odd(data: bytes, stored: ImageFile, turned: bool) -> Iterator[str]:
+    """Yield those of ODD that a loaded image is."""
+    if stored.mode.startswith("I"):
+        yield "16-bit"
+    if stored.format == "PNG" and data[24] == 16 and not stored.mode.startswith("I"):
+        yield "16-bit-colour"
+    if stored.mode == "1":
+        yield "1-bit"
+    if stored.mode in ("P", "PA"):
+        yield "palette"
+    if _shows_through(stored):
+        yield "transparent"
+    if stored.mode == "CMYK":
+        yield "cmyk"
+    if turned:
+        yield "turned"
+    if _animated(stored):
+        yield "animated"
+    profile = stored.info.get("icc_profile") or b""
+    if profile and b"sRGB" not in profile and "sRGB".encode("utf-16-be") not in profile:
+        yield "colour-profile"
+
+
+def _animated(image: Image.Image) -> bool:
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # a GIF looks for its second frame, and finds that it is damaged
+        return True
+
+
+def _shows_through(stored: Image.Image) -> bool:
+    """Return whether some pixel is not opaque."""
+    if stored.mode in ("RGBA", "LA", "PA"):
+        return bool(np.asarray(stored.getchannel("A")).min() < 255)
+    return "transparency" in stored.info
+
+
+@contextmanager
+def _loaded(data: bytes) -> Iterator[ImageFile]:
+    """Give the image in `data` with its pixels, or raise NotAnImage."""
+    stored = _open(data)
+    with _ONE_BIG if stored.size[0] * stored.size[1] > BIG else nullcontext():
+        try:
+            check_before(data, stored.size)
+            stored.load()
+            check_after(data, stored, _open)
+        except Damaged as error:
+            raise NotAnImage(f"damaged ({error})") from None
+        except Exception as error:  # what a plugin raises on damaged bytes is not documented
+            raise NotAnImage(_reason(error)) from None
+        yield stored
+
+
+_ONE_BIG = threading.Lock()
 
 
 def _open(data: bytes) -> ImageFile:
@@ -105,12 +212,17 @@ def _open(data: bytes) -> ImageFile:
         raise NotAnImage("the file is empty")
     plugin = _plugin(data)
     try:
+        check_pieces(data)
         image = plugin(io.BytesIO(data))
+    except Damaged as error:
+        raise NotAnImage(f"damaged ({error})") from None
     except Exception as error:  # as above
         raise NotAnImage(_reason(error)) from None
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise NotAnImage(f"{width} x {height} is more than {MAX_PIXELS:,} pixels")
+    if width < 1 or height < 1:
+        raise NotAnImage(f"{width} x {height} has no pixels")
     return image
 
 
@@ -127,7 +239,8 @@ def _plugin(data: bytes) -> Callable[[io.BytesIO], ImageFile]:
         return BmpImagePlugin.BmpImageFile
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return WebPImagePlugin.WebPImageFile
-    raise NotAnImage(f"not an image ({FORMATS})")
+    other = looks_like(data)
+    raise NotAnImage(f"not an image ({FORMATS})" + (f" but {other}" if other else ""))
 
 
 def _reason(error: Exception) -> str:

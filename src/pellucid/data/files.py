@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import statistics
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -28,8 +28,11 @@ HEAD = 1 << 18
 CHUNK = 64
 """Images per task of the thread pool: a task costs about as much as decoding one small image."""
 GIGABYTE = 1e9
+MAX_FILE = 256 << 20
+"""Bytes above which a file is no image of a size that is read: it is not read at all."""
 
 T = TypeVar("T")
+A = TypeVar("A")
 
 
 class ImageFiles(NamedTuple):
@@ -56,8 +59,7 @@ def image_files(classes: tuple[str, ...], rows: Sequence[tuple[Found, str, str]]
     paths = [file.path for file, _, _ in rows]
 
     def read(index: int, size: int) -> bytes:
-        with open(paths[index], "rb") as file:
-            return file.read(size)
+        return read_file(paths[index], size)
 
     return ImageFiles(
         classes,
@@ -66,6 +68,20 @@ def image_files(classes: tuple[str, ...], rows: Sequence[tuple[Found, str, str]]
         tuple(part for _, _, part in rows),
         read,
     )
+
+
+def read_file(path: str, size: int = -1) -> bytes:
+    """Return the first `size` bytes of a file, or all.
+
+    Raises:
+        NotAnImage: if all are asked for and they are more than MAX_FILE.
+        OSError: if the disk refuses.
+    """
+    with open(path, "rb") as file:
+        content = file.read(size if size >= 0 else MAX_FILE + 1)
+    if len(content) > MAX_FILE:
+        raise NotAnImage(f"more than {MAX_FILE:,} bytes")
+    return content
 
 
 @dataclass(frozen=True)
@@ -151,21 +167,30 @@ def _in_order(
     def work(start: int) -> list[T]:
         return [function(index) for index in range(start, min(start + CHUNK, count))]
 
+    for number, results in enumerate(in_order(work, range(0, count, CHUNK))):
+        yield from results
+        progress(f"{what} images", number * CHUNK, count)
+    progress(f"{what} images", count, count)
+
+
+def in_order(work: Callable[[A], T], tasks: Iterable[A]) -> Iterator[T]:
+    """Yield what `work` makes of each task, worked out by a few threads, in order.
+
+    Tasks are taken from `tasks` by the caller's thread, only a few ahead of what was yielded.
+    """
     workers = min(8, os.cpu_count() or 1)
-    waiting: deque[Future[list[T]]] = deque()
+    waiting: deque[Future[T]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         try:
-            for start in range(0, count, CHUNK):
-                waiting.append(pool.submit(work, start))
-                if len(waiting) > 2 * workers:  # so that at most this many chunks are in memory
-                    yield from waiting.popleft().result()
-                    progress(f"{what} images", start, count)
+            for task in tasks:
+                waiting.append(pool.submit(work, task))
+                if len(waiting) > 2 * workers:  # so that at most this many results are in memory
+                    yield waiting.popleft().result()
             while waiting:
-                yield from waiting.popleft().result()
+                yield waiting.popleft().result()
         finally:  # when interrupted, what has not begun need not
             for future in waiting:
                 future.cancel()
-    progress(f"{what} images", count, count)
 
 
 def _probe(read: Callable[[int, int], bytes], index: int) -> Header | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 
@@ -75,9 +75,50 @@ def folder_source(folder: Folder, name: str, channels: int, progress: Progress) 
     """
     place = Path(folder.path).expanduser()
     listing = scan(place, progress)
-    parts, notes = _parts(folder.path, listing)
-    classes = _classes(folder.path, listing, parts)
+    found = arrange(folder.path, listing)
+    for names in found.spelled.values():
+        check_spelling(folder.path, names)
+    check_spelling(folder.path, found.classes)
     check_twins(listing.files)
+    files = image_files(found.classes, found.rows)
+    check_classes(folder.path, found.classes, files.labels, files.parts)
+    return Source(
+        name=name,
+        place=str(place.resolve()),
+        stamp=stamp(found.rows),
+        listing=lambda: files,
+        size=folder.size,
+        channels=channels,
+        memory=folder.memory,
+        skip_unreadable=folder.skip_unreadable,
+        notes=listing.notes + found.notes,
+    )
+
+
+class Arranged(NamedTuple):
+    """Files by class and part, as their folders say.
+
+    Args:
+        classes: names of the classes, also of those without files.
+        rows: file, class and part of each image.
+        spelled: the classes that each part names, as the file system spells them.
+        notes: what was noticed.
+    """
+
+    classes: tuple[str, ...]
+    rows: list[tuple[Found, str, str]]
+    spelled: dict[str, list[str]]
+    notes: tuple[str, ...]
+
+
+def arrange(place: str, listing: Listing) -> Arranged:
+    """Return classes and parts of what lies in `place`.
+
+    Raises:
+        BadData: if the folders follow none of the layouts.
+    """
+    parts, notes = _parts(place, listing)
+    spelled = _spelled(listing, parts)
     rows: list[tuple[Found, str, str]] = []
     for file in listing.files:
         prefix = next((prefix for prefix in parts if file.name.startswith(prefix)), None)
@@ -85,19 +126,8 @@ def folder_source(folder: Folder, name: str, channels: int, progress: Progress) 
             rows.append((file, rest.split("/")[0], parts[prefix]))
     if others := len(listing.files) - len(rows):
         notes = (*notes, f"{others} files outside the class folders were ignored.")
-    files = image_files(classes, rows)
-    check_classes(folder.path, classes, files.labels, files.parts)
-    return Source(
-        name=name,
-        place=str(place.resolve()),
-        stamp=stamp(rows),
-        listing=lambda: files,
-        size=folder.size,
-        channels=channels,
-        memory=folder.memory,
-        skip_unreadable=folder.skip_unreadable,
-        notes=listing.notes + notes,
-    )
+    classes = ordered(tidy(name) for names in spelled.values() for name in names)
+    return Arranged(classes, rows, spelled, notes)
 
 
 def _parts(place: str, listing: Listing, base: str = "") -> tuple[dict[str, str], tuple[str, ...]]:
@@ -138,14 +168,11 @@ def _only_leads(top: str, below: list[str], listing: Listing) -> bool:
     return len(below) > 1 and all(name.count("/") > 1 for name in files)
 
 
-def _classes(place: str, listing: Listing, parts: dict[str, str]) -> tuple[str, ...]:
-    """Return the classes that the folders name, also empty ones."""
-    spelled: set[str] = set()
-    for prefix in parts:
+def _spelled(listing: Listing, parts: dict[str, str]) -> dict[str, list[str]]:
+    """Return the classes that the folders of each part name, also empty ones."""
+    spelled: dict[str, list[str]] = {}
+    for prefix, part in parts.items():
         depth = prefix.count("/")
         raw = [name for name in listing.folders if tidy(name).startswith(prefix)]
-        here = [name.split("/")[depth] for name in raw if name.count("/") == depth]
-        check_spelling(place, here)
-        spelled.update(tidy(name) for name in here)
-    check_spelling(place, spelled)
-    return ordered(spelled)
+        spelled[part] = [name.split("/")[depth] for name in raw if name.count("/") == depth]
+    return spelled

@@ -45,11 +45,13 @@ class Listing:
         files: sorted by the bytes of their names.
         folders: paths relative to the folder, with `/`, as the file system spells them.
         ignored: how many entries were left out, by kind.
+        refused: links that lead outside or nowhere, each with the reason.
     """
 
     files: list[Found] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
     ignored: Counter[str] = field(default_factory=Counter)
+    refused: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -71,14 +73,27 @@ def stamp(files: Iterable[tuple[Found, str, str]]) -> str:
 
 
 def scan(folder: Path, progress: Progress) -> Listing:
-    """Return what lies below `folder`. Nothing is opened.
+    """Return what lies below `folder`, as `survey` does.
+
+    Raises:
+        DataNotFound: if there is no such folder.
+        BadData: if a link leads outside or nowhere, or a folder cannot be read.
+    """
+    listing = survey(folder, progress)
+    if listing.refused:
+        raise BadData(listing.refused[0][1])
+    return listing
+
+
+def survey(folder: Path, progress: Progress) -> Listing:
+    """Return what lies below `folder`, and the links in it that are refused. Nothing is opened.
 
     A link to a file inside the folder counts as a file. A link to a folder is not followed, so
     there are no loops.
 
     Raises:
         DataNotFound: if there is no such folder.
-        BadData: if a link leads outside or nowhere, or a folder cannot be read.
+        BadData: if a folder cannot be read.
     """
     if not folder.is_dir():
         what = "is a file, no folder" if folder.exists() else "does not exist"
@@ -108,7 +123,9 @@ def _add(
     if entry.name.startswith(".") or entry.name.lower() in JUNK:
         listing.ignored["hidden or system files were"] += 1
         return
-    if entry.is_symlink() and not _stays(root, entry):
+    if entry.is_symlink() and (why := _refused(root, entry)):
+        listing.refused.append((tidy(name), why))
+    elif entry.is_symlink() and os.path.isdir(entry.path):
         listing.ignored["links to folders were"] += 1
     elif entry.is_dir(follow_symlinks=False):
         listing.folders.append(name)
@@ -119,17 +136,17 @@ def _add(
         listing.ignored["pipes, sockets or devices were"] += 1
 
 
-def _stays(root: str, link: os.DirEntry[str]) -> bool:
-    """Return whether `link` leads to a file, after refusing what leads outside `root`."""
+def _refused(root: str, link: os.DirEntry[str]) -> str:
+    """Return why `link` is refused, or nothing."""
     target = os.path.realpath(link.path)
     if os.path.commonpath([root, target]) != root:
-        raise BadData(
+        return (
             f"The link {link.path} leads outside the folder, to {target}. "
             "Copy what it leads to into the folder, or remove it."
         )
     if not os.path.exists(target):
-        raise BadData(f"The link {link.path} leads nowhere ({target}). Remove it.")
-    return not os.path.isdir(target)
+        return f"The link {link.path} leads nowhere ({target}). Remove it."
+    return ""
 
 
 def check_twins(files: list[Found]) -> None:

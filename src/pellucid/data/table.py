@@ -5,17 +5,19 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+import torch
 
 from pellucid.data.classes import check_classes, check_spelling, ordered, tidy
 from pellucid.data.files import Source, image_files, load_files
 from pellucid.data.folder import PART_NAMES, Gigabytes, Share, Size
 from pellucid.data.listing import Found, found, stamp
 from pellucid.errors import BadData, DataNotFound, did_you_mean
-from pellucid.values import Loaded, Progress, no_progress
+from pellucid.values import ImageSet, Loaded, Progress, no_progress
 
 
 class Csv(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="csv", tag_field="name"):
@@ -32,6 +34,8 @@ class Csv(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="csv", ta
         size: height and width that the images get; 0 chooses as `Folder` does.
         memory: gigabytes; larger sets stay on disk and are mapped.
         skip_unreadable: go on without the files that are no readable images.
+        group_column: a column that says which images belong together (a patient, a video); those
+            of one group are never in two parts that are split off here.
     """
 
     path: str
@@ -41,6 +45,7 @@ class Csv(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="csv", ta
     size: Size = 0
     memory: Gigabytes = 2.0
     skip_unreadable: bool = False
+    group_column: str = ""
 
     def load(self, progress: Progress = no_progress) -> Loaded:
         """Return the images, decoded or from the cache.
@@ -52,7 +57,7 @@ class Csv(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="csv", ta
         """
         table = Path(self.path).expanduser()
         root = Path(self.images_root).expanduser() if self.images_root else table.parent
-        lines = list(_read(table))
+        lines = list(_read(table, self.group_column))
         check_spelling(self.path, (line.label for line in lines))
         unique, notes = _without_repeats(table, lines)
         rows = _found(table, root, unique, progress)
@@ -69,7 +74,8 @@ class Csv(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="csv", ta
             skip_unreadable=self.skip_unreadable,
             notes=notes,
         )
-        return load_files(source, progress)
+        loaded = load_files(source, progress)
+        return _with_groups(loaded, unique) if self.group_column else loaded
 
 
 class _Line(NamedTuple):
@@ -77,19 +83,20 @@ class _Line(NamedTuple):
     path: str
     label: str
     part: str
+    group: str
 
 
-def _read(table: Path) -> Iterator[_Line]:
+def _read(table: Path, group: str) -> Iterator[_Line]:
     """Yield the lines of the table, each checked by itself."""
     try:
         # utf-8-sig: spreadsheets put a mark in front, which would become part of "path".
         with table.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True, skipinitialspace=True)
             header = [name.strip() for name in next(reader, [])]
-            _check_header(table, header)
+            _check_header(table, header, group)
             for cells in reader:
                 if cells:
-                    yield _line(table, reader.line_num, header, cells)
+                    yield _line(table, reader.line_num, header, cells, group)
     except (FileNotFoundError, NotADirectoryError):
         raise DataNotFound(f"The table {table} does not exist.") from None
     except OSError as error:
@@ -100,25 +107,26 @@ def _read(table: Path) -> Iterator[_Line]:
         raise BadData(f"{table}, line {reader.line_num}: {error}.") from None
 
 
-def _check_header(table: Path, header: list[str]) -> None:
-    for column in ("path", "label"):
+def _check_header(table: Path, header: list[str], group: str) -> None:
+    for column in ("path", "label", *([group] if group else [])):
         if header.count(column) != 1:
             given = ", ".join(header) or "nothing"
             raise BadData(
                 f'{table}, line 1: there must be one column "{column}". Got {given}'
                 f"{did_you_mean(column, header) if column not in header else ''}"
-                "\nThe first line names the columns: path,label or path,label,split."
+                "\nThe first line names the columns: path,label or path,label,split"
+                f"{', and the group column' if group else ''}."
             )
 
 
-def _line(table: Path, number: int, header: list[str], cells: list[str]) -> _Line:
+def _line(table: Path, number: int, header: list[str], cells: list[str], group: str) -> _Line:
     if len(cells) != len(header):
         raise BadData(
             f"{table}, line {number}: {len(cells)} cells under {len(header)} columns. "
             "Texts with a comma need quotes."
         )
     row = dict(zip(header, (cell.strip() for cell in cells), strict=True))
-    for column in ("path", "label"):
+    for column in ("path", "label", *([group] if group else [])):
         if not row[column]:
             raise BadData(f"{table}, line {number}: the {column} is empty.")
     split = row.get("split", "train")
@@ -128,7 +136,26 @@ def _line(table: Path, number: int, header: list[str], cells: list[str]) -> _Lin
             f"{table}, line {number}: split must be one of {', '.join(PART_NAMES)}. "
             f'Got "{split}"{did_you_mean(split, PART_NAMES)}'
         )
-    return _Line(number, row["path"], tidy(row["label"]), part)
+    return _Line(number, row["path"], tidy(row["label"]), part, row[group] if group else "")
+
+
+def _with_groups(loaded: Loaded, lines: list[_Line]) -> Loaded:
+    """Return `loaded` with the groups of its images, which all parts share."""
+    names = {tidy(line.path): line.group for line in lines}
+    number = {name: i for i, name in enumerate(sorted(set(names.values())))}
+    of_row = [number.get(names.get(file, ""), -1) for file in loaded.train.files]
+    groups = torch.tensor(of_row)
+
+    def grouped(part: ImageSet | None) -> ImageSet | None:
+        return part and replace(part, groups=groups)
+
+    return replace(
+        loaded,
+        train=replace(loaded.train, groups=groups),
+        validation=grouped(loaded.validation),
+        test=grouped(loaded.test),
+        notes=(*loaded.notes, f"{len(number)} groups of images that stay together"),
+    )
 
 
 def _without_repeats(table: Path, lines: list[_Line]) -> tuple[list[_Line], tuple[str, ...]]:

@@ -68,7 +68,7 @@ def assemble(
         BadRecipe: if the parts of the recipe do not fit each other or the data.
     """
     loaded = recipe.data.load(progress)
-    splits = split(loaded, recipe.data.validation, recipe.data.test, recipe.seed)
+    splits = split(loaded, recipe.data.validation, recipe.data.test, recipe.seed, recipe.fold)
     if isinstance(recipe.schedule, PlateauSpec) and not len(splits.validation):
         raise BadRecipe(
             "schedule.name plateau watches the validation loss, and there are no validation "
@@ -78,9 +78,11 @@ def assemble(
     preprocessing = _preprocessing(recipe, splits.train)
     prepare = preprocessing.on(engine.device)
     classes = len(splits.train.classes)
+    _check_processes(recipe, splits.train, engine.processes.size)
     batches = Batches(
-        splits.train, recipe.batch_size, recipe.accumulate, recipe.seed, recipe.sampling
-    )
+        splits.train, recipe.batch_size, recipe.accumulate, recipe.seed, recipe.sampling,
+        engine.rank, engine.processes.size,
+    )  # fmt: skip
     plan = _plan(recipe, batches.steps_per_epoch)
     model = build_model(recipe, preprocessing.shape, classes)
     pretrained = _start(recipe, model, preprocessing.shape, classes) if start else {}
@@ -169,6 +171,16 @@ def _start(
             "leave init.name at default, or model.pretrained empty."
         )
     return facts
+
+
+def _check_processes(recipe: Recipe, train: ImageSet, processes: int) -> None:
+    images = min(recipe.batch_size, len(train))
+    if processes > 1 and images < 2 * processes:
+        raise BadRecipe(
+            f"{processes} processes need batches of at least {2 * processes} images, two for each; "
+            f"batch_size is {recipe.batch_size}, and there are {len(train):,} training images. "
+            "Start fewer processes, or raise --batch-size."
+        )
 
 
 def _check_stop(recipe: Recipe, splits: Splits) -> None:

@@ -66,7 +66,7 @@ def _timed(work: Callable[[], None]) -> float:
 
 
 def _step(engine: Engine, model: nn.Module, batch: Batch, loss: Loss) -> None:
-    with engine.forward(model, sync=True):
+    with engine.forward():
         value = loss(model(batch.images).float(), batch.targets)
     value.backward()
     if engine.device.type == "cuda":

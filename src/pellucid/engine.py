@@ -1,4 +1,4 @@
-"""Where the arithmetic happens: device, precision, memory layout, gradient clipping.
+"""Where the arithmetic happens: device, precision, memory layout, processes, gradient clipping.
 
 An engine is always there; on a CPU in fp32 its methods are the plain calls of PyTorch.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, cast
 
 import msgspec
@@ -15,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_
 
+from pellucid.distributed.group import Alone, Processes
+from pellucid.distributed.place import Place
 from pellucid.errors import BadRecipe
 from pellucid.memory import keep_freed_memory
 from pellucid.values import Batch
@@ -41,6 +44,9 @@ class EngineSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         threads: CPU threads; 0 leaves the choice to PyTorch.
         deterministic: on a GPU, only kernels that give the same bits each time. A CPU always
             does.
+        procs: processes that train together, each on a part of every batch; the command line
+            starts them. `torchrun` starts as many as it is told.
+        timeout: seconds after which a process that does not answer ends the run.
     """
 
     device: str = "auto"
@@ -48,6 +54,11 @@ class EngineSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     compile: bool = False
     threads: Annotated[int, msgspec.Meta(ge=0)] = 0
     deterministic: bool = False
+    procs: Annotated[int, msgspec.Meta(ge=1)] = 1
+    timeout: Annotated[float, msgspec.Meta(ge=1)] = 300.0
+
+
+ALONE = Alone()
 
 
 class Engine:
@@ -57,25 +68,27 @@ class Engine:
         device: where the model and its batches are.
         precision: of the forward pass. It may be `fp32` where the recipe asked for less: see
             `precision.py`.
-        rank: the number of this process among those that train together.
+        processes: those that train together; usually this one alone.
         scaler: of the loss in fp16, where small gradients would become 0; else it does nothing.
     """
 
-    def __init__(self, device: torch.device, spec: EngineSpec) -> None:
+    def __init__(
+        self, device: torch.device, spec: EngineSpec, processes: Processes = ALONE
+    ) -> None:
         self.device = device
         self.spec = spec
+        self.processes = processes
         self.precision: Precision = spec.precision
-        self.rank = 0
         self.scaler = torch.amp.GradScaler(device.type, enabled=spec.precision == "fp16")
 
     @classmethod
-    def start(cls, spec: EngineSpec) -> Engine:
+    def start(cls, spec: EngineSpec, processes: Processes = ALONE) -> Engine:
         """Choose the device and set the number of threads and the level of determinism.
 
         Raises:
             BadRecipe: if the device is unknown or not there, or cannot do the precision.
         """
-        device = choose_device(spec.device)
+        device = own_device(spec.device, processes.place)
         _check_precision(device, spec.precision)
         if device.type == "cpu":
             keep_freed_memory()
@@ -84,7 +97,12 @@ class Engine:
         if spec.deterministic and device.type == "cuda":
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(spec.deterministic)
-        return cls(device, spec)
+        return cls(device, spec, processes)
+
+    @property
+    def rank(self) -> int:
+        """The number of this process among those that train together."""
+        return self.processes.rank
 
     @property
     def level(self) -> str:
@@ -124,13 +142,12 @@ class Engine:
         """Return 0 as a 0-d tensor on the device."""
         return torch.zeros((), device=self.device)
 
-    def forward(self, model: nn.Module, *, sync: bool) -> contextlib.AbstractContextManager[Any]:
-        """Return the context of a forward pass; `sync` on the last piece of a step.
+    def forward(self) -> contextlib.AbstractContextManager[Any]:
+        """Return the context of a forward pass.
 
         In lower precision PyTorch chooses the type of each operation: products in bf16 or fp16,
         sums and norms in fp32. The weights stay in fp32.
         """
-        del model, sync  # several processes will need them
         if self.precision == "fp32":
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, TYPES[self.precision])
@@ -138,6 +155,19 @@ class Engine:
     def backward(self, loss: Tensor) -> None:
         """Add the gradient of `loss` to that of each parameter."""
         self.scaler.scale(loss).backward()
+
+    def sum(self, model: nn.Module, total: Tensor, step: int) -> Tensor:
+        """Add up over all processes, after the last piece of a step; return the sum of `total`.
+
+        The gradients of `model` are added up in place. Each piece's loss is weighted by its share
+        of the whole batch, so their sum is the gradient of that, however it was cut.
+        """
+        self.scaler.scale(total)  # makes its scale, where this process had no images yet
+        return self.processes.sum(model, total, step)
+
+    def agree(self, decide: Callable[[], bool]) -> bool:
+        """Return whether `decide` is true on any process; if it fails on one, all end."""
+        return self.processes.agree(decide)
 
     def unscale(self, optimizer: torch.optim.Optimizer) -> None:
         """Divide the gradients by the scale of the loss."""
@@ -193,6 +223,32 @@ def _refuse_unsafe(model: nn.Module) -> None:
                 "gradient corrupts memory on this kind of CPU (oneDNN issue 6035). Put an "
                 "AvgPool2d before it and give it stride 1, or train on a GPU."
             )
+
+
+def own_device(name: str, place: Place | None) -> torch.device:
+    """Return the device of one process: the one asked for, or of several its own GPU.
+
+    Raises:
+        BadRecipe: if it is not there, or cannot be used by several processes.
+    """
+    if place is None:
+        return choose_device(name)
+    gpus = torch.cuda.device_count()
+    if name == "cpu" or (name == "auto" and not gpus):
+        return torch.device("cpu")
+    if name not in ("auto", "cuda"):
+        choose_device(name)
+        raise BadRecipe(
+            f'{place.size} processes take a GPU each (engine.device "cuda") or the CPU ("cpu"). '
+            f'Got "{name}".'
+        )
+    if gpus < place.local_size:
+        raise BadRecipe(
+            f"{place.local_size} processes on this machine need as many GPUs; it has {gpus}. "
+            "Start fewer, or take --engine.device cpu."
+        )
+    torch.cuda.set_device(place.local_rank)
+    return torch.device("cuda", place.local_rank)
 
 
 def choose_device(name: str) -> torch.device:

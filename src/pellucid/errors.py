@@ -10,10 +10,15 @@
     │   ├── BadRun                 no such run, or not one that this command can use
     │   │   ├── RunBusy            another process is writing to the run folder
     │   │   └── RecipeMismatch     the recipe and the checkpoint do not belong together
-    │   └── MissingExtra           an optional package is not installed
+    │   ├── MissingExtra           an optional package is not installed
+    │   ├── DoesNotApply           a view that says nothing about this model (viewdata)
+    │   └── BadOption              an option of a view that cannot be (views.options)
     ├── Diverged                   loss or gradient stopped being a finite number
     ├── BadCheckpoint              a checkpoint that does not verify
-    └── SaveFailed                 the disk refused; what was saved before is untouched
+    ├── SaveFailed                 the disk refused; what was saved before is untouched
+    ├── LostProcess                one of several processes is gone, or does not answer
+    ├── Drifted                    several processes no longer hold the same weights
+    └── Ended                      this process ends because another one has; it has said why
 
 Messages say what was wrong, what was given, what is allowed and what to do.
 """
@@ -100,6 +105,26 @@ class BadCheckpoint(PellucidError):
 
 class SaveFailed(PellucidError):
     """The disk refused a save; what was saved before is untouched."""
+
+
+class LostProcess(PellucidError):
+    """One of several processes is gone, or does not answer."""
+
+
+class Drifted(PellucidError):
+    """Several processes that train one model no longer hold the same weights."""
+
+
+class Ended(PellucidError):
+    """This process ends because another one has, which has said why.
+
+    Attributes:
+        exit_code: that of the other one.
+    """
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__("another process of this training has ended, and has said why")
+        self.exit_code = exit_code
 
 
 def nearest(given: str, known: Iterable[str]) -> list[str]:

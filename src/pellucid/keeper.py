@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from pellucid.assemble import Assembled
@@ -15,6 +16,47 @@ from pellucid.runs.snapshots import save_snapshot, snapshot_steps
 from pellucid.sinks.console import Console
 from pellucid.sinks.recorder import Recorder
 from pellucid.state import State
+
+
+class SaveTimes:
+    """When a run is saved: the same steps on every process.
+
+    Args:
+        recipe: of the run.
+        built: what is trained.
+    """
+
+    def __init__(self, recipe: Recipe, built: Assembled) -> None:
+        plan = built.task.plan
+        self.state: State = built.state
+        self.steps = plan.steps
+        self.every = recipe.record.checkpoint.steps(
+            plan.steps_per_epoch, recipe.batch_size, plan.steps
+        )
+
+    def last(self, stopped: bool) -> bool:
+        """Return whether the run ends here, or stops."""
+        return stopped or self.state.stop.now or self.state.step == self.steps
+
+    def due(self, stopped: bool) -> bool:
+        """Return whether it is time, this step is the best so far, or the run stops."""
+        state = self.state
+        time = due(state.step, self.every, self.steps)
+        return self.last(stopped) or time or state.best.step == state.step
+
+
+def save_together(engine: Engine, state: State, save: Callable[[], bool]) -> None:
+    """Let each process do its part of a save: on rank 0 `save` writes, elsewhere it does nothing.
+
+    That all of them hold the same state is made sure of first. That writing failed, all of them
+    know after it.
+
+    Raises:
+        Drifted: if a weight, or anything else that is saved, is not the same everywhere.
+        Ended: if writing failed elsewhere, and the run cannot go on.
+    """
+    engine.processes.compare(state.flat_tensors, f"after step {state.step:,}")
+    engine.agree(save)
 
 
 class Keeper:
@@ -32,9 +74,9 @@ class Keeper:
         plan = built.task.plan
         lengths = (plan.steps_per_epoch, recipe.batch_size, plan.steps)
         self.run = run
+        self.engine = engine
         self.state: State = built.state
-        self.steps = plan.steps
-        self.every = recipe.record.checkpoint.steps(*lengths)
+        self.times = SaveTimes(recipe, built)
         self.keep = recipe.record.keep.steps(*lengths)
         self.snapshots = snapshot_steps(plan.steps, recipe.record.snapshots)
         self.recorder = recorder
@@ -66,10 +108,12 @@ class Keeper:
         Raises:
             SaveFailed: as said.
         """
+        if self.times.due(stopped):
+            last = self.times.last(stopped)
+            save_together(self.engine, self.state, lambda: self._save(last))
+
+    def _save(self, last: bool) -> bool:
         state = self.state
-        last = stopped or state.stop.now or state.step == self.steps
-        if not (last or due(state.step, self.every, self.steps) or state.best.step == state.step):
-            return
         self.recorder.settle()  # nothing that is not finite gets into a checkpoint
         try:
             facts = {**state.facts(), "recorder": self.recorder.facts(), **self.facts}
@@ -78,8 +122,9 @@ class Keeper:
             if last:
                 raise
             self.console.line(f"warning: {error} Training goes on; the next save tries again.")
-            return
+            return False
         self._prune()
+        return True
 
     def _prune(self) -> None:
         """Keep the last two, the best, and every k-th for good."""

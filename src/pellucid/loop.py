@@ -35,9 +35,9 @@ def fit(state: State, task: Task, engine: Engine) -> Iterator[Step]:
 
         # forward and backward, one piece at a time (one piece, unless accumulating)
         total, size = engine.zero(), 0
-        for batch, last in task.train.pieces(step):
+        for batch, _ in task.train.pieces(step):
             batch = task.augment(engine.place(batch), step)
-            with engine.forward(model, sync=last):
+            with engine.forward():
                 logits = model(batch.images).float()
                 loss = task.loss(logits, batch.targets) * batch.share
             engine.backward(loss)
@@ -45,6 +45,7 @@ def fit(state: State, task: Task, engine: Engine) -> Iterator[Step]:
             del batch, logits, loss  # free their memory now: kept over the yield, it costs time
 
         # update
+        total = engine.sum(state.model, total, step)  # over all processes, if there are several
         engine.unscale(state.optimizer)  # in fp16; else nothing
         grad_norm = engine.clip(state.model, task.max_grad_norm, task.max_grad_value)
         engine.step(state.optimizer)

@@ -138,6 +138,10 @@ class State:
             if tensors
         }
 
+    def flat_tensors(self) -> dict[str, Tensor]:
+        """Return what `tensors` returns, each by file and name: `model/conv1.weight`."""
+        return {f"{f}/{n}": t for f, group in self.tensors().items() for n, t in group.items()}
+
     def weights(self) -> dict[str, Tensor]:
         """Return copies of the weights that are judged: the average if there is one."""
         return {name: _copy(tensor) for name, tensor in self.ema.model.state_dict().items()}

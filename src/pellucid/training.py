@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+
+import torch
 
 from pellucid.assemble import Assembled, assemble
 from pellucid.catalogue import check, differences, from_toml, from_tree, read_toml, to_toml, to_tree
+from pellucid.checks.data_short import short_check
 from pellucid.compiling import compile_report
-from pellucid.engine import Engine
+from pellucid.distributed.group import Alone, Together, connect
+from pellucid.distributed.place import job
+from pellucid.engine import Engine, EngineSpec
 from pellucid.errors import BadRun, DataChanged, RecipeMismatch
 from pellucid.finish import finish, result_text
 from pellucid.keeper import Keeper, data_facts, level
 from pellucid.loop import fit
 from pellucid.precision import settle_precision
+from pellucid.processes import begun_here, follow, start_together, with_processes
 from pellucid.recipe import Recipe
 from pellucid.runs.checkpoint import Checkpoint
 from pellucid.runs.environment import environment, fingerprint
@@ -25,24 +33,35 @@ from pellucid.sinks.boards import Boards
 from pellucid.sinks.console import Console, count
 from pellucid.state import State
 from pellucid.stopping import StopSpec
+from pellucid.values import Step
 from pellucid.watch import Watch
 
-Stop = Callable[[], bool]
+Stop = Callable[[Step], bool]
 
 
-def never() -> bool:
+def never(step: Step) -> bool:
     """Return False: a run goes on to its end."""
+    del step
     return False
 
 
 def train(
-    recipe: Recipe, runs: str | Path = RUNS, *, console: Console | None = None, stop: Stop = never
+    recipe: Recipe,
+    runs: str | Path = RUNS,
+    *,
+    name: str = "",
+    sealed: bool = False,
+    console: Console | None = None,
+    stop: Stop = never,
 ) -> Run:
     """Train `recipe` in a new folder of `runs`, judge it on the test part, return the run.
 
     Args:
         recipe: what to train.
-        runs: the folder of runs; the new one is named by time, data and model.
+        runs: the folder of runs.
+        name: of the new folder; time, data and model if left out.
+        sealed: leave the test part closed, at the end and after a resume too. Who compares runs
+            and chooses among them judges them on validation.
         console: where lines and bars go; none by default.
         stop: asked after each step; when true, the run is saved and left, to be resumed.
 
@@ -59,18 +78,40 @@ def train(
     """
     console = console or Console()
     recipe = _checked(recipe)
+    with connect(recipe.engine.timeout) as processes:
+        recipe = with_processes(recipe, processes)
+        if isinstance(processes, Together) and processes.rank:
+            return follow(processes, recipe, stop)
+        begun = begun_here(Path(runs))
+        if begun:
+            console.line(f"{begun.path} was begun by this job; going on with it.")
+            return _resume(begun, recipe, processes, console, stop)
+        return _start(recipe, Path(runs), name, sealed, processes, console, stop)
+
+
+def _start(
+    recipe: Recipe,
+    runs: Path,
+    name: str,
+    sealed: bool,
+    processes: Alone | Together,
+    console: Console,
+    stop: Stop,
+) -> Run:
+    """Train `recipe` in a new folder, as the process that owns it."""
     boards = Boards.of(recipe.record.tensorboard, recipe.record.visdom, console.line)
-    engine = Engine.start(recipe.engine)
-    console.line(f"device: {engine.name}")
+    engine = _engine(recipe, processes, console)
     built = assemble(recipe, engine, console.progress)
+    processes.tell("data", "read")
     settle(engine, built, console)
-    run = Run.create(Path(runs), _slug(recipe))
+    run = Run.make(runs, name) if name else Run.create(runs, _slug(recipe))
     with run.locked(), console.logging_to(run.path / LOG):
-        run.write(RECIPE, to_toml(to_tree(recipe)))
-        facts = {"data": data_facts(built), "pretrained": built.pretrained}
-        run.write_json(ENVIRONMENT, {**environment(engine), **facts})
         run.write("split.csv", split_table(built.splits))
-        return _go(run, recipe, engine, built, None, boards, console, stop)
+        facts = {"data": data_facts(built), "pretrained": built.pretrained, "sealed": sealed}
+        facts["job"] = job()
+        run.write_json(ENVIRONMENT, {**environment(engine), **facts})
+        run.write(RECIPE, to_toml(to_tree(recipe)))  # last: from now on it can be resumed
+        return _go(run, recipe, engine, built, None, boards, processes, console, stop)
 
 
 def resume(
@@ -96,15 +137,29 @@ def resume(
         RunBusy: if another process is training it.
     """
     console = console or Console()
-    opened = find(run)
+    with connect(EngineSpec().timeout) as processes:
+        if isinstance(processes, Together) and processes.rank:
+            return follow(processes, recipe, stop)
+        return _resume(find(run), recipe, processes, console, stop)
+
+
+def _resume(
+    opened: Run,
+    recipe: Recipe | None,
+    processes: Alone | Together,
+    console: Console,
+    stop: Stop,
+) -> Run:
+    """Go on with a run, as the process that owns its folder."""
     with opened.locked(), console.logging_to(opened.path / LOG):
         if opened.summary():
             console.line(f"{opened.path} is finished; nothing to resume.")
+            processes.tell("recipe", "")
             return opened
         recipe = _checked(recipe or from_tree(read_toml(opened.path / RECIPE), RECIPE))
         boards = Boards.of(recipe.record.tensorboard, recipe.record.visdom, console.line)
-        engine = Engine.start(recipe.engine)
-        console.line(f"device: {engine.name}")
+        processes.limit(recipe.engine.timeout)
+        engine = _engine(recipe, processes, console)
         checkpoint, problems = opened.checkpoints.latest()
         if checkpoint is None and problems:
             raise BadRun(
@@ -117,13 +172,14 @@ def resume(
         if checkpoint:
             _check_recipe(checkpoint, recipe)
         built = assemble(recipe, engine, console.progress, start=checkpoint is None)
+        processes.tell("data", "read")
         _check_environment(opened, engine, built, console)
         if checkpoint:  # as it was settled when the run started
             engine.precision = checkpoint.facts.get("engine", {}).get("precision", "fp32")
             console.line(f"precision: {engine.precision}")
         else:
             settle(engine, built, console)
-        return _go(opened, recipe, engine, built, checkpoint, boards, console, stop)
+        return _go(opened, recipe, engine, built, checkpoint, boards, processes, console, stop)
 
 
 def _go(
@@ -133,6 +189,7 @@ def _go(
     built: Assembled,
     checkpoint: Checkpoint | None,
     boards: Boards,
+    processes: Alone | Together,
     console: Console,
     stop: Stop,
 ) -> Run:
@@ -145,11 +202,20 @@ def _go(
         _introduce(run, engine, built, console)
         keeper = Keeper(run, recipe, engine, built, watch.recorder, console)
         keeper.snapshot()
-        for step in fit(state, task, engine):
+        processes.join(engine.device)
+        start_together(engine, built, recipe, run.path)
+
+        def look(step: Step) -> bool:
             began = time.perf_counter()
             watch(step)
             keeper.snapshot()
-            stopped = stop() and state.step < task.plan.steps and not state.stop.now
+            watch.recorder.overhead += time.perf_counter() - began
+            return stop(step)
+
+        for step in fit(state, task, engine):
+            asked = engine.agree(functools.partial(look, step))  # a failure here ends all processes
+            stopped = asked and state.step < task.plan.steps and not state.stop.now
+            began = time.perf_counter()
             keeper.save_if_due(stopped)
             watch.recorder.overhead += time.perf_counter() - began
             if stopped:
@@ -157,7 +223,8 @@ def _go(
                 return run
         if state.stop.now and state.step < task.plan.steps:
             console.line(f"early stop after step {state.step:,}: {_why(recipe, state)}")
-        summary, validation = finish(run, engine, built, watch.recorder.tax, console)
+        judged = _without_test(built) if (run.read_json(ENVIRONMENT) or {}).get("sealed") else built
+        summary, validation = finish(run, engine, judged, watch.recorder.tax, console)
         findings = watch.conclude(validation)
         summary["diagnosis"] = [{"name": f.name, "severity": f.severity} for f in findings]
         run.write_json(SUMMARY, summary)
@@ -165,6 +232,23 @@ def _go(
         console.log(text)
         watch.result(text)
     return run
+
+
+def _engine(recipe: Recipe, processes: Alone | Together, console: Console) -> Engine:
+    """Start the engine of the process that owns the run, and let the others start theirs."""
+    engine = Engine.start(recipe.engine, processes)
+    processes.tell("recipe", to_toml(to_tree(recipe)))
+    console.line(f"device: {engine.name}")
+    if processes.size > 1:
+        console.line(f"processes: {processes.size}; lost after {recipe.engine.timeout:g} s")
+    return engine
+
+
+def _without_test(built: Assembled) -> Assembled:
+    """Return `built` with an empty test part: nothing is predicted on it."""
+    splits = built.splits
+    empty = splits.test.part(torch.empty(0, dtype=torch.int64))
+    return replace(built, splits=replace(splits, test=empty))
 
 
 def settle(engine: Engine, built: Assembled, console: Console) -> None:
@@ -207,6 +291,8 @@ def _check_recipe(checkpoint: Checkpoint, recipe: Recipe) -> None:
     for tree in (before, now):
         for board in ("tensorboard", "visdom"):  # another board changes no number
             tree["record"].pop(board, None)
+        for key in ("procs", "timeout"):  # what another number of processes changes is said
+            tree["engine"].pop(key, None)
     changed = differences(before, now)
     if changed:
         lines = "\n  ".join(changed)
@@ -250,6 +336,9 @@ def _introduce(run: Run, engine: Engine, built: Assembled, console: Console) -> 
     console.line(f"run: {run.path}")
     for note in splits.notes:
         console.line(f"note: {note}")
+    if not state.step:
+        for note in short_check(splits):
+            console.line(f"note: {note}")
     console.line(
         f"data: {len(splits.train):,} training, {len(splits.validation):,} validation, "
         f"{len(splits.test):,} test images, {channels}x{height}x{width}, "

@@ -6,6 +6,10 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pellucid.values import Step
 
 
 class Stopper:
@@ -14,8 +18,9 @@ class Stopper:
     def __init__(self) -> None:
         self.asked = False
 
-    def __call__(self) -> bool:
-        """Return whether somebody asked to stop."""
+    def __call__(self, step: Step) -> bool:
+        """Return whether somebody asked to stop, whatever `step` did."""
+        del step
         return self.asked
 
     @contextmanager

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import json as json_text
 import sys
+import tempfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
+
+from pellucid.distributed.place import rank_here, started_as_one_of_several
+
+if TYPE_CHECKING:
+    from pellucid.engine import EngineSpec
 
 Settings = Annotated[dict[str, Any] | None, Parameter(parse=False)]
 
@@ -62,9 +68,12 @@ def train(
     dry_run
         Print the resolved recipe and the plan, and stop.
     """
+    from pellucid.catalogue import to_toml, to_tree
     from pellucid.cli.resolve import Options, resolve
     from pellucid.engine import Engine
     from pellucid.training import train as train_recipe
+
+    _not_both(settings)
 
     options = Options(
         recipe, epochs, seed, device, precision, compile, deterministic, settings or {}
@@ -74,13 +83,23 @@ def train(
         from pellucid.cli.dry_run import dry_run as plan
 
         return plan(resolved, Engine.start(resolved.engine), json)
+    if resolved.engine.procs > 1 and not started_as_one_of_several():
+        with tempfile.TemporaryDirectory(prefix="pellucid-") as folder:
+            file = Path(folder) / "recipe.toml"
+            file.write_text(to_toml(to_tree(resolved)), encoding="utf-8")
+            words = ["train", "--recipe", str(file), "--out", str(out)]
+            return _several(words, resolved.engine, json, quiet)
     return _run(
         lambda console, stop: train_recipe(resolved, out, console=console, stop=stop), json, quiet
     )
 
 
-def resume(run: str, /, *, json: bool = False, quiet: bool = False) -> int:
+def resume(
+    run: str, /, *, json: bool = False, quiet: bool = False, settings: Settings = None
+) -> int:
     """Go on with a run from its newest good checkpoint, as if it had never stopped.
+
+    With --engine.procs N another number of processes does it.
 
     Parameters
     ----------
@@ -93,26 +112,98 @@ def resume(run: str, /, *, json: bool = False, quiet: bool = False) -> int:
     """
     from pellucid.training import resume as resume_run
 
+    _not_both(settings)
+    engine = _engine_of(run, settings)
+    if engine.procs > 1 and not started_as_one_of_several():
+        return _several(["resume", run], engine, json, quiet)
     return _run(lambda console, stop: resume_run(run, console=console, stop=stop), json, quiet)
 
 
+def _not_both(settings: dict[str, Any] | None) -> None:
+    """Refuse to start processes where something else has started them."""
+    from pellucid.errors import BadRecipe
+
+    asked = (settings or {}).get("engine", {})
+    if started_as_one_of_several() and isinstance(asked, dict) and "procs" in asked:
+        raise BadRecipe(
+            "--engine.procs starts processes, and this one is one of several already (torchrun). "
+            "Leave one of the two out."
+        )
+
+
+def _engine_of(run: str, settings: dict[str, Any] | None) -> EngineSpec:
+    """Return how `run` computes, in as many processes as `settings` say or it was begun with."""
+    import msgspec
+
+    from pellucid.catalogue import read_toml
+    from pellucid.engine import EngineSpec
+    from pellucid.errors import BadRecipe
+    from pellucid.runs.folder import RECIPE
+    from pellucid.runs.listing import find
+
+    given = settings or {}
+    if set(given) - {"engine"} or set(given.get("engine", {})) - {"procs"}:
+        raise BadRecipe(
+            "resume goes on with the recipe of the run; the only setting that it takes is "
+            "--engine.procs N."
+        )
+    if started_as_one_of_several():
+        return EngineSpec()  # who started this one has settled it
+    tree = {**read_toml(find(run).path / RECIPE).get("engine", {}), **given.get("engine", {})}
+    try:
+        return msgspec.convert(tree, EngineSpec, strict=False)
+    except msgspec.ValidationError as error:
+        raise BadRecipe(f"engine of {run}: {error}") from None
+
+
+def _several(words: list[str], engine: EngineSpec, json: bool, quiet: bool) -> int:
+    """Run the command `words` as several processes."""
+    from pellucid.launch import check_gpus, launch
+
+    check_gpus(engine.device, engine.procs)
+    words += ["--json"] * json + ["--quiet"] * quiet
+    return launch(
+        [sys.executable, "-m", "pellucid", *words],
+        engine.procs,
+        engine.threads,
+        lambda text: print(text, file=sys.stderr, flush=True),
+    )
+
+
 def _run(work: Any, json: bool, quiet: bool) -> int:
-    """Do `work` under Ctrl-C, show its result, return the exit code."""
+    """Do `work` under Ctrl-C, show its result, return the exit code.
+
+    Of several processes rank 0 shows it. The others are silent, but for what goes wrong there.
+    """
     from pellucid.cli.stop import Stopper
+    from pellucid.cli.told import told
+    from pellucid.errors import Ended, PellucidError
     from pellucid.finish import result_text
+    from pellucid.runs.followed import FollowedRun
     from pellucid.sinks.console import Console
 
-    console = Console(None if quiet else sys.stderr)
+    rank = rank_here()
+    console = Console(None if quiet or rank else sys.stderr)
     stopper = Stopper()
     try:
         with stopper.listening():
             run = work(console, stopper)
+    except Ended as error:  # who caused it has said why
+        return error.exit_code
+    except PellucidError as error:
+        if not rank:
+            raise
+        print(f"error on rank {rank}: {error}", file=sys.stderr)
+        return error.exit_code
     finally:
         console.close()
+    if isinstance(run, FollowedRun):
+        return 130 if run.stopped else 0
     summary = run.summary()
+    page = told(run, console) if summary else ""
     if json:
         result = summary or {"run": str(run.path), "stopped": True}
         print(json_text.dumps(result, ensure_ascii=False))
     elif summary:
-        print(result_text(summary))
+        print(f"{result_text(summary)}\n{page}")
     return 0 if summary else 130

@@ -1,0 +1,188 @@
+"""Starting several processes of one training on this machine, watching them, ending them.
+
+The store where they meet is kept here, on the loopback address, on a port that is free: so it
+outlives each of them, and can say what one that is gone did last.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+import torch
+
+from pellucid.distributed.notes import GRACE, Notes
+from pellucid.distributed.place import COMMAND
+from pellucid.distributed.stores import LOOPBACK, PrefixStore, host
+from pellucid.errors import BadRecipe
+
+POLL = 0.05
+"""Seconds between two looks at the processes."""
+FAREWELL = GRACE + 2.0
+"""Seconds that the others have to end by themselves after one has failed."""
+
+
+@dataclass
+class Child:
+    """One process that was started.
+
+    Args:
+        rank: its number.
+        process: running or not.
+        code: its exit code, negative for a signal; None while it runs.
+        ours: whether it was ended from here.
+    """
+
+    rank: int
+    process: subprocess.Popen[bytes]
+    code: int | None = None
+    ours: bool = False
+
+
+def launch(
+    command: Sequence[str],
+    procs: int,
+    threads: int,
+    say: Callable[[str], None],
+) -> int:
+    """Run `command` as `procs` processes that train together; return the exit code of the job.
+
+    Each gets its rank in the environment as `torchrun` would give it, and cores of its own where
+    the system allows. The first Ctrl-C is passed on: they finish the step, save and leave.
+
+    Args:
+        command: the words of one process.
+        procs: how many, at least 2.
+        threads: of each; 0 shares the cores evenly.
+        say: where lines for a person go.
+
+    Raises:
+        BadRecipe: if there are fewer GPUs than processes, and they would be used.
+    """
+    cores = _cores()
+    if procs > len(cores):
+        say(
+            f"warning: {procs} processes share {len(cores)} "
+            f"core{'s' * (len(cores) != 1)}: slower than fewer of them."
+        )
+    store, port = host(procs)
+    environ = {
+        **os.environ,
+        "WORLD_SIZE": str(procs),
+        "LOCAL_WORLD_SIZE": str(procs),
+        "MASTER_ADDR": LOOPBACK,
+        "MASTER_PORT": str(port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",  # what says that rank 0 need not keep the store
+        COMMAND: json.dumps(sys.argv),
+    }
+    environ.pop("TORCHELASTIC_RESTART_COUNT", None)
+    environ.pop("TORCHELASTIC_RUN_ID", None)
+    children: list[Child] = []
+    with _passing_on(children):
+        try:
+            for rank in range(procs):
+                own = cores[len(cores) * rank // procs : len(cores) * (rank + 1) // procs]
+                own = own or [cores[rank % len(cores)]]
+                if not threads:
+                    environ["OMP_NUM_THREADS"] = str(len(own))
+                children.append(_start(command, environ, rank, own))
+            notes = Notes(PrefixStore("pellucid/0/0", store), -1, procs, GRACE)
+            return _watch(children, notes, say)
+        finally:
+            _end(children)
+
+
+def check_gpus(device: str, procs: int) -> None:
+    """Refuse more processes than there are GPUs, where these would be used.
+
+    Raises:
+        BadRecipe: as said.
+    """
+    gpus = torch.cuda.device_count()
+    if gpus < procs and (device == "cuda" or (device == "auto" and gpus)):
+        raise BadRecipe(
+            f"engine.procs {procs}: each process takes a GPU of its own, and this machine has "
+            f"{gpus}. Start {gpus or 'none'}, or take --engine.device cpu."
+        )
+
+
+def _start(command: Sequence[str], environ: dict[str, str], rank: int, cores: list[int]) -> Child:
+    own = {**environ, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+    process = subprocess.Popen(  # a session of its own: a terminal's Ctrl-C comes through us
+        command, env=own, stdin=subprocess.DEVNULL, start_new_session=True
+    )
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(process.pid, cores)  # its threads, made later, inherit it
+    return Child(rank, process)
+
+
+def _watch(children: list[Child], notes: Notes, say: Callable[[str], None]) -> int:
+    """Wait for all to end; when one fails, tell the others why, and end those that stay."""
+    deadline: float | None = None
+    while any(child.code is None for child in children):
+        for child in children:
+            if child.code is None and (code := child.process.poll()) is not None:
+                child.code = code
+                if code and deadline is None:
+                    deadline = time.monotonic() + FAREWELL
+                if code < 0 and not child.ours:
+                    killed = f"was killed by {signal.Signals(-code).name}"
+                    notes.end(1, killed, child.rank)
+                    number = child.process.pid
+                    say(
+                        f"error: rank {child.rank} (process {number}) {killed}; the last it "
+                        f"reached: {notes.where(child.rank)}"
+                    )
+        if deadline and time.monotonic() > deadline:
+            for child in children:
+                if child.code is None:
+                    say(
+                        f"error: rank {child.rank} (process {child.process.pid}) did not end and "
+                        f"was killed; the last it reached: {notes.where(child.rank)}"
+                    )
+            _end(children)
+        time.sleep(POLL)
+    codes = [child.code or 0 for child in children]
+    failed = [code for code in codes if code > 0] or [1 for code in codes if code]
+    return codes[0] if codes[0] > 0 else next(iter(failed), 0)
+
+
+def _end(children: list[Child]) -> None:
+    for child in children:
+        if child.process.poll() is None:
+            child.ours = True
+            child.process.kill()  # reaches one that is frozen too
+            child.process.wait()
+
+
+@contextmanager
+def _passing_on(children: list[Child]) -> Iterator[None]:
+    """Pass SIGINT and SIGTERM on to all processes while inside."""
+
+    def heard(number: int, frame: FrameType | None) -> None:
+        for child in children:
+            if child.process.poll() is None:
+                child.process.send_signal(number)
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, heard) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _cores() -> list[int]:
+    """Return the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))

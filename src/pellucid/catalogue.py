@@ -20,6 +20,7 @@ import tomli_w
 from pellucid.augment.pipeline import AugmentSpec
 from pellucid.data.digits import Digits
 from pellucid.data.folder import Folder
+from pellucid.data.folds import FoldSpec
 from pellucid.data.known import Cifar10, Cifar100, FashionMnist, Mnist
 from pellucid.data.sampling import Balanced, Shuffled
 from pellucid.data.table import Csv
@@ -73,6 +74,7 @@ SECTIONS: dict[str, Any] = {
     "schedule": Schedule,
     "ema": EMASpec,
     "stop": StopSpec,
+    "fold": FoldSpec,
     "engine": EngineSpec,
     "record": RecordSpec,
 }
@@ -100,6 +102,7 @@ class RecipeFile(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     schedule: Schedule
     ema: EMASpec
     stop: StopSpec = StopSpec()
+    fold: FoldSpec | None = None
     engine: EngineSpec
     record: RecordSpec
 
@@ -140,6 +143,8 @@ def to_tree(recipe: Recipe) -> Tree:
     tree: Tree = {"format": FORMAT}
     for field in fields(recipe):
         value = getattr(recipe, field.name)
+        if value is None:  # off: no table
+            continue
         known = field.name not in SECTIONS or type(value) in _types(field.name)
         tree[field.name] = (
             _lists(msgspec.to_builtins(value, enc_hook=str))

@@ -21,7 +21,7 @@ from pellucid.engine import EngineSpec
 from pellucid.plan import Duration, epochs
 from pellucid.state import EMA, NoEMA
 from pellucid.stopping import StopSpec
-from pellucid.values import Augment, DataSource, Loss, PlateauRule, Schedule, StopRule
+from pellucid.values import Augment, DataSource, FoldRule, Loss, PlateauRule, Schedule, StopRule
 
 
 class ModelSpec(Protocol):
@@ -154,6 +154,7 @@ class Recipe:
         schedule: of the learning rate.
         ema: averaging of weights.
         stop: whether the run may end early.
+        fold: which fold of the training images is the validation part; None: a share of them.
         length: of the run.
         evaluate: time between two evaluations.
         batch_size: images per optimizer step.
@@ -179,6 +180,7 @@ class Recipe:
     schedule: ScheduleSpec
     ema: EMASpec = field(default_factory=EMASpec)
     stop: StopBuilder = field(default_factory=StopSpec)
+    fold: FoldRule | None = None
     length: Duration = epochs(10)
     evaluate: Duration = epochs(1)
     batch_size: int = 128

@@ -11,6 +11,11 @@ data) alone, and a resumed run needs no saved generator state.
 | `shuffle` | epoch        | the order of the data                     |
 | `augment` | step         | augmentation of each image of the batch   |
 | `step`    | step, rank   | dropout and what else the model draws     |
+| `folds`   | -            | which fold each training image is in      |
+| `sweep`   | trial        | what a search proposes                    |
+
+Looking at a finished run draws from streams of its own: `replicates` (sign tests and bootstrap),
+`look`, `shuffle-filter`, `shuffle-weights`, `filter-signs`, `randomise`, `deletion-order` (views).
 """
 
 from __future__ import annotations

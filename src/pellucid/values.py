@@ -33,6 +33,8 @@ class ImageSet:
         name: what a person calls this set, for example `mnist/train`.
         rows: int64 (N,), the positions in `images` that belong to this part.
         files: M names, one per image; empty when the images have none.
+        groups: int64 (M,): images of one group, such as those of one patient, are kept together
+            when a part is split off; None where the data names no groups.
     """
 
     images: Tensor
@@ -41,6 +43,7 @@ class ImageSet:
     name: str
     rows: Tensor
     files: tuple[str, ...] = ()
+    groups: Tensor | None = None
 
     @classmethod
     def of(
@@ -67,6 +70,11 @@ class ImageSet:
     def targets(self) -> Tensor:
         """The labels of this part, int64 (N,)."""
         return self.labels[self.rows]
+
+    @property
+    def group_ids(self) -> Tensor | None:
+        """The groups of this part, int64 (N,), or None."""
+        return None if self.groups is None else self.groups[self.rows]
 
     def part(self, index: Tensor, name: str | None = None) -> ImageSet:
         """Return the part at positions `index` (K,) of this set."""
@@ -149,6 +157,21 @@ class DataSource(Protocol):
 
     def load(self, progress: Progress = no_progress) -> Loaded:
         """Return the images of all parts that the data brings."""
+
+
+class FoldRule(Protocol):
+    """Which of several folds of the training images is held out for validation."""
+
+    @property
+    def count(self) -> int:
+        """The number of folds."""
+
+    @property
+    def index(self) -> int:
+        """The fold that is held out, from 0."""
+
+    def held_out(self, labels: Tensor, groups: Tensor | None, seed: int) -> Tensor:
+        """Return whether each image, with `labels` (N,), is held out, bool (N,)."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,126 @@
+"""One optimizer step under glass: what it was told to do, what it did, what that changed."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+Loss = Callable[[nn.Module], Tensor]
+"""From a model to the loss of one batch, the same batch and the same random draws each time."""
+
+SCALES = (1.0, 0.1, 0.01, 0.001)
+"""Shares of the step at which the forecast is compared with what happens."""
+
+
+@dataclass(frozen=True, eq=False)
+class OneStep:
+    """What one step did.
+
+    Args:
+        loss: before.
+        after: of the same batch, after.
+        gradients: of each parameter, as `backward` gave them.
+        before: the weights by name.
+        changes: of the weights by name.
+        forecast: sum of gradient times change: what the loss should do, to first order.
+        ratios: for each of `SCALES`, (change of the loss) / (its forecast) when only that share of
+            the step is taken; float64. They go to 1.
+        doubled: largest difference between twice the gradient and what is there when `backward`
+            runs a second time without clearing, relative to the largest gradient.
+    """
+
+    loss: float
+    after: float
+    gradients: Mapping[str, Tensor]
+    before: Mapping[str, Tensor]
+    changes: Mapping[str, Tensor]
+    forecast: float
+    ratios: tuple[float, ...]
+    doubled: float
+
+
+def take_step(model: nn.Module, loss: Loss, step: Callable[[], object]) -> OneStep:
+    """Take one step of `model`, which is changed by it, and return what it did.
+
+    Args:
+        model: with no gradients.
+        loss: of one batch.
+        step: clips and steps; called when the gradients are there.
+
+    >>> net = nn.Linear(1, 1, bias=False)
+    >>> _ = net.weight.data.fill_(2.0)
+    >>> sgd = torch.optim.SGD(net.parameters(), lr=0.1)
+    >>> seen = take_step(net, lambda m: (m(torch.ones(1, 1)) ** 2).sum(), sgd.step)
+    >>> round(seen.loss, 2), round(float(net.weight), 2), round(seen.forecast, 2)
+    (4.0, 1.6, -1.6)
+    """
+    start = copy.deepcopy(model)
+    first = loss(model)
+    first.backward()
+    gradients = _gradients(model)
+    doubled = _twice(start, loss, gradients)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    step()
+    changes = {name: p.detach() - before[name] for name, p in model.named_parameters()}
+    model.zero_grad(set_to_none=True)
+    with torch.no_grad():
+        after = float(loss(model))
+    forecast = sum(
+        float((g.double() * changes[name].double()).sum()) for name, g in gradients.items()
+    )
+    ratios = _ratios(start, loss, changes)
+    return OneStep(
+        float(first.detach()), after, gradients, before, changes, forecast, ratios, doubled
+    )
+
+
+def _gradients(model: nn.Module) -> dict[str, Tensor]:
+    return {n: p.grad.detach().clone() for n, p in model.named_parameters() if p.grad is not None}
+
+
+def _twice(start: nn.Module, loss: Loss, gradients: Mapping[str, Tensor]) -> float:
+    """Return how far the gradient of two backward passes is from twice that of one."""
+    other = copy.deepcopy(start)
+    loss(other).backward()
+    loss(other).backward()  # nothing was cleared
+    found = _gradients(other)
+    scale = max(float(g.abs().max()) for g in gradients.values()) or 1.0
+    return max(float((found[n] - 2 * g).abs().max()) for n, g in gradients.items()) / scale
+
+
+def _ratios(start: nn.Module, loss: Loss, changes: Mapping[str, Tensor]) -> tuple[float, ...]:
+    exact = copy.deepcopy(start).double()
+    before = loss(exact)
+    before.backward()
+    slope = sum(float((g * changes[n].double()).sum()) for n, g in _gradients(exact).items())
+    weights = {n: p.detach().clone() for n, p in exact.named_parameters()}
+    found = []
+    for scale in SCALES:
+        with torch.no_grad():
+            for name, p in exact.named_parameters():
+                p.copy_(weights[name] + scale * changes[name].double())
+            real = float(loss(exact)) - float(before)
+        found.append(real / (scale * slope) if slope else float("nan"))
+    return tuple(found)
+
+
+def sgd_miss(model: nn.Module, loss: Loss, lr: float) -> float:
+    """Return how far a plain SGD step of PyTorch is from `w - lr * g`: 0, to the bit.
+
+    `model` is left as it is.
+    """
+    other = copy.deepcopy(model)
+    other.zero_grad(set_to_none=True)
+    loss(other).backward()
+    expected = {
+        n: torch.add(p.detach(), p.grad, alpha=-lr)
+        for n, p in other.named_parameters()
+        if p.grad is not None
+    }
+    torch.optim.SGD(other.parameters(), lr=lr).step()
+    now = dict(other.named_parameters())
+    return max(float((now[n].detach() - value).abs().max()) for n, value in expected.items())

@@ -1,0 +1,345 @@
+"""All labs, in the order of the lessons. The set is closed; a lab is loaded when it is used.
+
+To add one: write `labs/NAME.py` with a `run(...)` under `@lab` (`docs/labs.md` says how), then add
+a function here, at its place in the order: the lesson, the labs that it needs, and as its docstring
+one line on what it shows. Nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from types import ModuleType
+
+from pellucid.errors import UserError, did_you_mean, nearest
+
+LESSONS = {
+    1: "Tensors and shapes",
+    2: "One neuron",
+    3: "Loss",
+    4: "Gradient",
+    5: "One step",
+    6: "Optimizers",
+    7: "Depth and initial weights",
+    8: "Convolution",
+    9: "Training and its curves",
+    10: "Generalisation",
+    11: "Inside a trained network",
+    12: "Judging it",
+    13: "Sequences",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A lab, not yet loaded.
+
+    Args:
+        name: on the command line; the module's name has `_` for `-`.
+        title: what it shows, in one line.
+        lesson: its place in the order, a number of `LESSONS`.
+        needs: labs to understand first; all of them stand before it.
+        load: imports its module.
+    """
+
+    name: str
+    title: str
+    lesson: int
+    needs: tuple[str, ...]
+    load: Callable[[], ModuleType]
+
+
+LABS: dict[str, Entry] = {}
+"""The labs of this file by name, in order."""
+
+
+def entry(
+    lesson: int, needs: Iterable[str] = ()
+) -> Callable[[Callable[[], ModuleType]], Callable[[], ModuleType]]:
+    """Enter the lab that the function below loads."""
+
+    def enter(load: Callable[[], ModuleType]) -> Callable[[], ModuleType]:
+        name = load.__name__.replace("_", "-")
+        title = (load.__doc__ or "").strip().rstrip(".")
+        LABS[name] = Entry(name, title, lesson, tuple(needs), load)
+        return load
+
+    return enter
+
+
+def find(name: str) -> Entry:
+    """Return the lab `name`.
+
+    Raises:
+        UserError: if there is none; the message names those that there are.
+    """
+    if name not in LABS:
+        raise UserError(
+            f'There is no lab "{name}"{did_you_mean(name, LABS) or "."} '
+            f"The labs: {', '.join(nearest(name, LABS))}."
+        )
+    return LABS[name]
+
+
+@entry(1)
+def images() -> ModuleType:
+    """Images as tensors: channels, scales of grey, PIL, NumPy and memory."""
+    import pellucid.labs.images as module
+
+    return module
+
+
+@entry(1)
+def arithmetic() -> ModuleType:
+    """Arithmetic of windows: the size of a map, and settings for a wanted one."""
+    import pellucid.labs.arithmetic as module
+
+    return module
+
+
+@entry(2)
+def linear() -> ModuleType:
+    """A linear layer: an affine map."""
+    import pellucid.labs.linear as module
+
+    return module
+
+
+@entry(2, needs=["linear"])
+def activations() -> ModuleType:
+    """Activations: value, slope, saturation; and why a network needs one."""
+    import pellucid.labs.activations as module
+
+    return module
+
+
+@entry(2, needs=["linear"])
+def modules() -> ModuleType:
+    """Modules: one network as a class and as a `Sequential`."""
+    import pellucid.labs.modules as module
+
+    return module
+
+
+@entry(3)
+def entropy() -> ModuleType:
+    """Entropy, cross-entropy, KL divergence, log-sum-exp; softmax applied twice."""
+    import pellucid.labs.entropy as module
+
+    return module
+
+
+@entry(3, needs=["entropy"])
+def softmax() -> ModuleType:
+    """Logits, softmax and its gradient p - y; argmax and max."""
+    import pellucid.labs.softmax as module
+
+    return module
+
+
+@entry(3, needs=["entropy", "linear"])
+def logistic_regression() -> ModuleType:
+    """Logistic regression, and why accuracy is not what is trained."""
+    import pellucid.labs.logistic_regression as module
+
+    return module
+
+
+@entry(3, needs=["entropy"])
+def losses() -> ModuleType:
+    """Losses for numbers, for classes and for arrangements."""
+    import pellucid.labs.losses as module
+
+    return module
+
+
+@entry(3)
+def distances() -> ModuleType:
+    """Distances, and which rules of a distance they keep."""
+    import pellucid.labs.distances as module
+
+    return module
+
+
+@entry(4)
+def gradient() -> ModuleType:
+    """The gradient as a slope: which step goes down, and which no longer."""
+    import pellucid.labs.gradient as module
+
+    return module
+
+
+@entry(4, needs=["gradient"])
+def backprop_graph() -> ModuleType:
+    """Autograd from scratch: a graph of numbers, walked backwards."""
+    import pellucid.labs.backprop_graph as module
+
+    return module
+
+
+@entry(4, needs=["backprop-graph", "softmax"])
+def chain_rule() -> ModuleType:
+    """The chain rule: every factor of a gradient by name."""
+    import pellucid.labs.chain_rule as module
+
+    return module
+
+
+@entry(4, needs=["chain-rule", "linear"])
+def delta_rule() -> ModuleType:
+    """The delta rule: gradients of a layer, by neuron and by matrix."""
+    import pellucid.labs.delta_rule as module
+
+    return module
+
+
+@entry(6, needs=["gradient"])
+def optimizers() -> ModuleType:
+    """Seven optimizers from scratch, each as in PyTorch."""
+    import pellucid.labs.optimizers as module
+
+    return module
+
+
+@entry(6, needs=["optimizers"])
+def stability() -> ModuleType:
+    """Which minima a learning rate can hold: curvature."""
+    import pellucid.labs.stability as module
+
+    return module
+
+
+@entry(6, needs=["stability"])
+def basins() -> ModuleType:
+    """Four equal minima: where each start ends."""
+    import pellucid.labs.basins as module
+
+    return module
+
+
+@entry(6, needs=["optimizers"])
+def momentum() -> ModuleType:
+    """Momentum as a rolling ball, and decay of the rate."""
+    import pellucid.labs.momentum as module
+
+    return module
+
+
+@entry(6, needs=["optimizers"])
+def small_comparison() -> ModuleType:
+    """A fair comparison of five optimizers on a small network."""
+    import pellucid.labs.small_comparison as module
+
+    return module
+
+
+@entry(6, needs=["optimizers"])
+def schedules() -> ModuleType:
+    """Schedules of the learning rate, and the counters of plateau."""
+    import pellucid.labs.schedules as module
+
+    return module
+
+
+@entry(7, needs=["activations", "chain-rule"])
+def depth() -> ModuleType:
+    """Depth: initial weights, signals and gradients."""
+    import pellucid.labs.depth as module
+
+    return module
+
+
+@entry(8, needs=["arithmetic"])
+def convolution() -> ModuleType:
+    """Convolution: a loop, `F.conv2d` and `nn.Conv2d` are one."""
+    import pellucid.labs.convolution as module
+
+    return module
+
+
+@entry(8, needs=["convolution"])
+def kernels() -> ModuleType:
+    """Kernels on a real image: blur, sharpen, Sobel, Prewitt."""
+    import pellucid.labs.kernels as module
+
+    return module
+
+
+@entry(8, needs=["arithmetic"])
+def pooling() -> ModuleType:
+    """Pooling: less to compute, and a wider view."""
+    import pellucid.labs.pooling as module
+
+    return module
+
+
+@entry(8, needs=["convolution", "pooling"])
+def why_cnns() -> ModuleType:
+    """Why convolutional networks: few weights, near inputs, shared."""
+    import pellucid.labs.why_cnns as module
+
+    return module
+
+
+@entry(9, needs=["optimizers", "modules"])
+def training_loop() -> ModuleType:
+    """The loop line by line, and what breaks without each."""
+    import pellucid.labs.training_loop as module
+
+    return module
+
+
+@entry(10)
+def splits() -> ModuleType:
+    """Three parts, leakage, and k-fold cross-validation."""
+    import pellucid.labs.splits as module
+
+    return module
+
+
+@entry(10, needs=["linear"])
+def dropout() -> ModuleType:
+    """Dropout: another mask at each step, nothing in evaluation."""
+    import pellucid.labs.dropout as module
+
+    return module
+
+
+@entry(10, needs=["convolution"])
+def normalization() -> ModuleType:
+    """BatchNorm, LayerNorm, GroupNorm, InstanceNorm: who shares a mean."""
+    import pellucid.labs.normalization as module
+
+    return module
+
+
+@entry(12, needs=["softmax"])
+def counts() -> ModuleType:
+    """Metrics from counts: accuracy, precision, recall, F1, top-k."""
+    import pellucid.labs.counts as module
+
+    return module
+
+
+@entry(13, needs=["linear", "optimizers"])
+def embedding() -> ModuleType:
+    """Sparse embeddings: only visited rows get gradients."""
+    import pellucid.labs.embedding as module
+
+    return module
+
+
+@entry(13, needs=["activations", "depth"])
+def recurrent() -> ModuleType:
+    """Recurrent layers by hand: RNN, LSTM, GRU."""
+    import pellucid.labs.recurrent as module
+
+    return module
+
+
+@entry(13, needs=["softmax", "normalization"])
+def attention() -> ModuleType:
+    """Attention by hand; the encoder and decoder of the Transformer."""
+    import pellucid.labs.attention as module
+
+    return module

@@ -1,0 +1,84 @@
+"""What the pictures of the labs share: colours, a sheet with axes, boxes with arrows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from torch import Tensor
+
+BLUE, RED, GREEN, GOLD, PURPLE, GREY, TEAL = (
+    "#1b6ca8", "#d1495b", "#5b8c5a", "#b8860b", "#7a4988", "#666666", "#2a9d8f",
+)  # fmt: skip
+COLOURS = (BLUE, RED, GREEN, GOLD, PURPLE, TEAL, GREY)
+
+
+def sheet(
+    title: str, columns: int = 1, rows: int = 1, size: tuple[float, float] = (9, 4.5)
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure with `rows` times `columns` axes, in reading order.
+
+    Args:
+        title: above all.
+        columns: of axes.
+        rows: of axes.
+        size: of the sheet, in inches.
+    """
+    figure = Figure(figsize=size, layout="constrained")
+    figure.suptitle(title, fontweight="bold")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    return figure, list(axes.flat)
+
+
+def finish(axis: Axes, title: str, x: str = "", y: str = "", legend: bool = False) -> None:
+    """Give an axis its title, its labels, a grid, and a legend if it has something to explain."""
+    axis.set(title=title, xlabel=x, ylabel=y)
+    axis.grid(alpha=0.25)
+    if legend:
+        axis.legend(fontsize=8)
+
+
+def bare(axis: Axes, title: str) -> None:
+    """Make an axis a piece of paper: no ticks, no frame."""
+    axis.set_title(title)
+    axis.set_axis_off()
+
+
+def box(axis: Axes, x: float, y: float, text: str, colour: str = BLUE, size: float = 9) -> Text:
+    """Write `text` in a box with its middle at (x, y), in the units of the axis; return it."""
+    return axis.text(
+        x, y, text, ha="center", va="center", fontsize=size, zorder=3,
+        bbox={"boxstyle": "round,pad=0.4", "facecolor": "white", "edgecolor": colour},
+    )  # fmt: skip
+
+
+def arrow(axis: Axes, start: Text, end: Text, text: str = "", colour: str = GREY) -> None:
+    """Draw an arrow from one box to another, with `text` at its middle."""
+    places = start.get_position(), end.get_position()
+    style = {
+        "arrowstyle": "-|>", "color": colour, "shrinkA": 0, "shrinkB": 2,
+        "patchA": start.get_bbox_patch(), "patchB": end.get_bbox_patch(),
+    }  # fmt: skip
+    axis.annotate("", xy=places[1], xytext=places[0], arrowprops=style, zorder=4)
+    if text:
+        (x0, y0), (x1, y1) = places
+        axis.text(
+            (x0 + x1) / 2, (y0 + y1) / 2, text, ha="center", va="center", fontsize=8, color=colour,
+            zorder=5, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+        )  # fmt: skip
+
+
+def landscape(
+    axis: Axes, f: Callable[[Tensor], Tensor], window: tuple[float, float, float, float]
+) -> None:
+    """Draw lines of equal height of `f`, closer to each other near its lowest place."""
+    x = torch.linspace(*window[:2], 200, dtype=torch.float64)
+    y = torch.linspace(*window[2:], 200, dtype=torch.float64)
+    grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), 2)
+    height = f(grid)
+    lowest = float(height.min())
+    levels = lowest + (float(height.max()) - lowest) * torch.linspace(0.01, 1, 25) ** 3
+    axis.contour(x, y, height, levels=levels.tolist(), colors="#bbbbbb", linewidths=0.7)

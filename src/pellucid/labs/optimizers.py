@@ -1,0 +1,272 @@
+"""Optimizers from scratch: what each does with a gradient, and that it is what PyTorch does.
+
+The rules themselves stand in `rules.py`, ten lines each. There is no sampling here, so what is
+called SGD in PyTorch is plain gradient descent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import torch
+from torch import Tensor
+
+from pellucid.labs import rules
+from pellucid.labs.options import about, lab, ranged
+from pellucid.labs.result import Claim, LabResult, Table, agrees, equals
+from pellucid.labs.rules import Gradient, Path
+from pellucid.labs.surfaces import SURFACES, gradient_of, point, rosenbrock, walk
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Rule = Callable[..., Path]
+Options = dict[str, Any]
+GRID: tuple[tuple[str, Rule, type[torch.optim.Optimizer], tuple[Options, ...]], ...] = (
+    ("SGD", rules.sgd, torch.optim.SGD, (
+        {"lr": 1e-3}, {"lr": 1e-4, "momentum": 0.9},
+        {"lr": 1e-4, "momentum": 0.5, "dampening": 0.3},
+        {"lr": 1e-4, "momentum": 0.9, "nesterov": True}, {"lr": 1e-3, "weight_decay": 0.1},
+        {"lr": 1e-4, "momentum": 0.8, "nesterov": True, "weight_decay": 0.01},
+    )),
+    ("Adagrad", rules.adagrad, torch.optim.Adagrad, (
+        {}, {"lr": 0.1}, {"lr": 0.1, "lr_decay": 0.05}, {"lr": 0.1, "weight_decay": 0.1},
+        {"lr": 0.1, "initial_accumulator_value": 2.0}, {"lr": 0.1, "eps": 0.1},
+    )),
+    ("RMSprop", rules.rmsprop, torch.optim.RMSprop, (
+        {}, {"lr": 1e-3, "alpha": 0.9}, {"lr": 1e-3, "momentum": 0.9},
+        {"lr": 1e-3, "centered": True}, {"lr": 1e-3, "eps": 0.1}, {"lr": 1e-3, "weight_decay": 0.1},
+    )),
+    ("Adam", rules.adam, torch.optim.Adam, (
+        {}, {"lr": 0.05}, {"lr": 0.01, "betas": (0.5, 0.9)}, {"lr": 0.05, "eps": 0.1},
+        {"lr": 0.05, "weight_decay": 0.1}, {"lr": 0.05, "amsgrad": True},
+    )),
+    ("AdamW", rules.adamw, torch.optim.AdamW, (
+        {}, {"lr": 0.05, "weight_decay": 0.2}, {"lr": 0.05, "betas": (0.8, 0.95), "eps": 1e-3},
+        {"lr": 0.05, "weight_decay": 0.2, "amsgrad": True},
+    )),
+)  # fmt: skip
+"""Every option of each, beside PyTorch's own class."""
+STEPS = 200
+
+
+@lab
+def run(
+    *,
+    surface: Annotated[
+        Literal["rosenbrock", "himmelblau", "quadratic", "saddle"], about("to walk on")
+    ] = "rosenbrock",
+    start: Annotated[
+        tuple[Annotated[float, ranged("x", -10, 10)], Annotated[float, ranged("y", -10, 10)]],
+        about("x and y of the first point"),
+    ] = (-1.0, -1.0),
+    steps: Annotated[int, ranged("of each", 1, 2000)] = 500,
+    lr: Annotated[float, ranged("of gradient descent, momentum and Nesterov", 1e-6, 1)] = 2e-4,
+    adaptive_lr: Annotated[float, ranged("of the others: their step is about this long",
+                                         1e-5, 5)] = 0.05,
+    momentum: Annotated[float, ranged("of those that have one", 0.01, 0.99)] = 0.9,
+) -> LabResult:  # fmt: skip
+    """Walk down a surface with seven rules, and compare all with torch.optim in every option."""
+    f = SURFACES[surface].f
+    gradient, begin = gradient_of(f), point(*start)
+    paths = {
+        name: walk(path, begin, steps)
+        for name, path in seven(gradient, begin, lr, adaptive_lr, momentum).items()
+    }
+    slope = gradient(begin)
+    text = f"""
+        The surface is {surface}. At ({start[0]:g}, {start[1]:g}) its height is
+        f = {float(f(begin)):.6g}, and its gradient ({float(slope[0]):.5g}, {float(slope[1]):.5g})
+        has the length {float(slope.norm()):.5g}. Each rule makes a step out of gradients g:
+
+            gradient descent  w <- w - lr g
+            momentum          v <- mu v + g              w <- w - lr v
+            Nesterov          v <- mu v + g              w <- w - lr (g + mu v)
+            Adagrad           s <- s + g^2               w <- w - lr g / (sqrt(s) + eps)
+            RMSprop           s <- a s + (1 - a) g^2     w <- w - lr g / (sqrt(s) + eps)
+            Adam              m, s: running means of g and g^2, both corrected for their start
+                              w <- w - lr m / (sqrt(s) + eps)
+            AdamW             Adam, and w <- w - lr * weight_decay * w beside it
+
+        Their steps are in different units. The first three move by lr times the gradient, the
+        others by about lr whatever its length: so they get a rate of their own here, lr = {lr:g}
+        and {adaptive_lr:g}, and the picture is no race. RMSprop does not correct its mean, so its
+        first step is 1 / sqrt(1 - 0.99) = 10 times lr in each direction. PyTorch's v is not
+        damped: with one steady gradient the step grows to lr / (1 - mu) times it.
+
+        A point and its loss belong together: the loss printed after a step must be that of the
+        point after the step, not of the one before.
+    """
+    rows = [_row(name, path, f) for name, path in paths.items()]
+    head = ("rule", "first step / lr", f"x, y after {steps}", "f there", "length of gradient")
+    claims = [*_as_torch(), *_first_steps(), *_fixed(), *_decay()]
+    rates = {name: lr if i < 3 else adaptive_lr for i, name in enumerate(paths)}
+    rows = [(n, first / rates[n], *rest) for n, first, *rest in rows]
+    return LabResult(
+        text, claims, partial(_draw, surface, paths),
+        [Table(head, rows)],
+        {name: path[-1].tolist() for name, path in paths.items() if path[-1].isfinite().all()},
+    )  # fmt: skip
+
+
+def seven(
+    gradient: Gradient, begin: Tensor, lr: float, adaptive_lr: float, momentum: float
+) -> dict[str, Path]:
+    """Return the seven rules, each ready to walk from `begin`."""
+    return {
+        "gradient descent": rules.sgd(gradient, begin, lr=lr),
+        "momentum": rules.sgd(gradient, begin, lr=lr, momentum=momentum),
+        "Nesterov": rules.sgd(gradient, begin, lr=lr, momentum=momentum, nesterov=True),
+        "Adagrad": rules.adagrad(gradient, begin, lr=adaptive_lr),
+        "RMSprop": rules.rmsprop(gradient, begin, lr=adaptive_lr),
+        "Adam": rules.adam(gradient, begin, lr=adaptive_lr),
+        "AdamW": rules.adamw(gradient, begin, lr=adaptive_lr),
+    }
+
+
+def _row(name: str, path: Tensor, f: Callable[[Tensor], Tensor]) -> tuple[Any, ...]:
+    last = path[-1]
+    place = f"{float(last[0]):.4f}, {float(last[1]):.4f}"
+    first = float((path[1] - path[0]).norm())
+    return name, first, place, float(f(last)), float(gradient_of(f)(last).norm())
+
+
+def slopes(p: Tensor) -> Tensor:
+    """Return the gradients of the four surfaces at the four rows of `p`, written out by hand.
+
+    One walk then tests all surfaces, and is ten times as fast as with autograd.
+    """
+    x, y = p.unbind(1)
+    bent, four, ravine, saddle = torch.eye(4, dtype=p.dtype)  # which row is which surface
+    r, s, t = y - x**2, x**2 + y - 11, x + y**2 - 7
+    by_x = bent * (-2 * (1 - x) - 400 * x * r) + four * (4 * x * s + 2 * t) + ravine * x
+    by_y = bent * 200 * r + four * (2 * s + 4 * y * t) + ravine * 20 * y
+    return torch.stack([by_x + saddle * 2 * x, by_y - saddle * 2 * y], 1)
+
+
+def begin_all() -> Tensor:
+    """Return a start for each surface."""
+    return torch.stack([point(-1, -1), point(0.5, -0.3), point(4, 2), point(1, 0.1)])
+
+
+def torch_walk(kind: Callable[..., torch.optim.Optimizer], options: Options) -> Tensor:
+    """Return the points that an optimizer of PyTorch passes on all four surfaces."""
+    w = begin_all()
+    optimizer = kind([w], **options)
+    points = [w.clone()]
+    for _ in range(STEPS):
+        w.grad = slopes(w)
+        optimizer.step()
+        points.append(w.clone())
+    return torch.stack(points)
+
+
+def _as_torch() -> list[Claim]:
+    begin = begin_all()
+    by_autograd = [gradient_of(s.f)(row) for s, row in zip(SURFACES.values(), begin, strict=True)]
+    claims = [agrees("The gradients of all four surfaces by hand are autograd's", slopes(begin),
+                     torch.stack(by_autograd), 1e-9)]  # fmt: skip
+    for name, rule, kind, settings in GRID:
+        ours = [walk(rule(slopes, begin, **options), begin, STEPS) for options in settings]
+        theirs = [torch_walk(kind, options) for options in settings]
+        count = f"{STEPS} steps on four surfaces, {len(settings)} settings"
+        statement = f"{name} is torch.optim.{name}: {count}"
+        claims.append(agrees(statement, torch.stack(ours), torch.stack(theirs), 1e-10, "T6.8"))
+    return claims
+
+
+def _first_steps() -> list[Claim]:
+    """Return the lengths of the first steps over lr, at a place of Rosenbrock's valley."""
+    begin = point(-1.2, 1)
+    gradient = gradient_of(rosenbrock)
+    length = float(gradient(begin).norm())
+    first = {
+        name: (begin - next(path)) / 1e-3
+        for name, path in seven(gradient, begin, 1e-3, 1e-3, 0.9).items()
+    }
+    claims = [equals(f"{n}: the first step is lr times |g|", float(first[n].norm()), length, 1e-9)
+              for n in ("gradient descent", "momentum")]  # fmt: skip
+    claims.append(equals("Nesterov: the first step is lr times (1 + mu) |g|",
+                         float(first["Nesterov"].norm()), 1.9 * length, 1e-9, "T6.6"))  # fmt: skip
+    for name, size in (("Adagrad", 1), ("Adam", 1), ("RMSprop", 10)):
+        smallest, largest = first[name].abs().sort().values.tolist()
+        trap = "T6.7" if name == "RMSprop" else ""
+        claims += [
+            equals(f"{name}: the first step is {size} lr in x or y", smallest, size, 1e-4, trap),
+            equals(f"{name}: and as long in the other", largest, size, 1e-4, trap),
+        ]
+    return claims
+
+
+def _fixed() -> list[Claim]:
+    """Return figures that are known, whatever the options."""
+    gradient = gradient_of(rosenbrock)
+    g = gradient(point(-1.2, 1))
+    begin = point(-1, -1)
+    plain = walk(rules.sgd(gradient, begin, lr=1e-3), begin, 5)[-1]
+    heavy = walk(rules.sgd(gradient, begin, lr=1e-3, momentum=0.9), begin, 5)[-1]
+    steady = walk(rules.sgd(torch.ones_like, begin, lr=1e-3, momentum=0.9), begin, 300)
+    shrinking = walk(rules.adagrad(torch.ones_like, begin, lr=1.0), begin, 400)
+    one = walk(rules.sgd(gradient_of(lambda w: w**2), torch.tensor(2.0).double(), lr=0.1),
+               torch.tensor(2.0).double(), 1)  # fmt: skip
+    return [
+        equals("Rosenbrock at (-1.2, 1) is 24.2", rosenbrock(point(-1.2, 1)), 24.2, 1e-9),
+        equals("its slope by x there is -215.6", float(g[0]), -215.6, 1e-9),
+        equals("its slope by y there is -88", float(g[1]), -88, 1e-9),
+        equals("Rosenbrock at (-1, -1) is 404", rosenbrock(begin), 404, 1e-9),
+        equals("Descent, 5 steps from there: x", float(plain[0]), -0.0797, 5e-5),
+        equals("Descent, 5 steps from there: y", float(plain[1]), -0.2354, 5e-5),
+        equals("Descent: the loss of that point", rosenbrock(plain), 7.0105, 5e-5, "T6.21"),
+        equals("Momentum 0.9, 5 steps from there: x", float(heavy[0]), 1.0812, 5e-5),
+        equals("Momentum 0.9, 5 steps from there: y", float(heavy[1]), 1.7860, 5e-5),
+        equals("Momentum: the loss of that point", rosenbrock(heavy), 38.0609, 5e-4, "T6.21"),
+        equals("By hand: 2, gradient 4, lr 0.1 -> 1.6", float(one[1]), 1.6, 1e-12),
+        equals("Momentum's step under a steady gradient, over lr",
+               float((steady[-2] - steady[-1])[0]) / 1e-3, 10, 1e-6, "T6.5"),
+        equals("Adagrad's step number 400 is 1 / sqrt(400) of the first",
+               float((shrinking[-2] - shrinking[-1])[0]), 1 / 20, 1e-6, "T6.9"),
+    ]  # fmt: skip
+
+
+def _decay() -> list[Claim]:
+    """Return what weight decay means, on a weight of 3 whose loss has no slope or one of 100."""
+    w = torch.tensor([3.0, 3.0], dtype=torch.float64)
+    steep = torch.tensor([0.0, 100.0], dtype=torch.float64)
+
+    def step(rule: Rule, lr: float, decay: float) -> Tensor:
+        return (w - next(rule(lambda _: steep, w, lr=lr, weight_decay=decay))) / lr
+
+    by_sgd = step(rules.sgd, 0.1, 0.02) - steep
+    penalty = gradient_of(lambda p: 0.01 * p**2)(w)
+    adamw = step(rules.adamw, 1e-3, 0.1) - step(rules.adamw, 1e-3, 0.0)
+    adam = step(rules.adam, 1e-3, 0.1) - step(rules.adam, 1e-3, 0.0)
+    return [
+        equals("SGD's weight_decay 0.02 is the penalty 0.01 * sum(w^2)", float(by_sgd[0]),
+               float(penalty[0]), 1e-12, "T6.16"),
+        equals("AdamW subtracts lr * weight_decay * w", float(adamw[0]), 0.3, 1e-9, "T6.13"),
+        equals("AdamW: also where the gradient is steep", float(adamw[1]), 0.3, 1e-9, "T6.4"),
+        equals("Adam's L2 is lost there: it is divided with the gradient", float(adam[1]), 0, 1e-6,
+               "T6.4"),
+    ]  # fmt: skip
+
+
+def _draw(surface: str, paths: dict[str, Tensor]) -> Figure:
+    from pellucid.labs.drawing import COLOURS, finish, landscape, sheet
+
+    f, window = SURFACES[surface]
+    figure, (plan, curves) = sheet(f"Seven optimizers on {surface}: no race, their rates differ", 2,
+                                   size=(12, 5.2))  # fmt: skip
+    landscape(plan, f, window)
+    for (name, path), colour in zip(paths.items(), COLOURS, strict=True):
+        inside = path[path.isfinite().all(1)].clamp(-20, 20)
+        plan.plot(*inside.T, color=colour, marker=".", markersize=3, linewidth=1.2, label=name)
+        heights = f(path).clamp(-1e6, 1e6)
+        curves.plot(range(len(path)), heights, color=colour, label=name)
+    plan.plot(*paths["gradient descent"][0], "k*", markersize=12, label="start")
+    plan.set(xlim=window[:2], ylim=window[2:])
+    finish(plan, "paths over lines of equal height", "x", "y", legend=True)
+    curves.set_yscale("symlog" if surface == "saddle" else "log")
+    finish(curves, "height after each step", "steps", "f")
+    return figure

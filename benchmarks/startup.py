@@ -22,7 +22,7 @@ def first_step(data: str) -> pairs.Row:
 
     clock = Clock()
     with tempfile.TemporaryDirectory() as out:
-        pellucid.train(pellucid.notes(data), out, console=clock, stop=lambda: True)
+        pellucid.train(pellucid.notes(data), out, console=clock, stop=lambda step: True)
     return {"first_step": clock.first_step}
 
 

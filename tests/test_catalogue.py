@@ -89,10 +89,12 @@ def test_what_is_wrong_is_said(changes: dict[str, Any], message: str) -> None:
 )
 def test_no_string_chooses_code(section: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Names that look like code are refused, and nothing at all is imported for them."""
-    monkeypatch.setattr(builtins, "__import__", _refuse)
     for key in ("name", "python", "_target_", "cls", "import"):
-        with pytest.raises(BadRecipe):
-            from_tree({**TREE, section: {**TREE[section], key: name}})
+        tree = {**TREE, section: {**TREE.get(section, {"count": 2}), key: name}}
+        with monkeypatch.context() as patch:  # left before a failure is shown, which imports
+            patch.setattr(builtins, "__import__", _refuse)
+            with pytest.raises(BadRecipe):
+                from_tree(tree)
 
 
 def _refuse(name: str, *rest: Any) -> None:

@@ -94,7 +94,7 @@ def test_what_was_settled_is_kept_by_a_resume(
     monkeypatch.setattr("pellucid.precision.SLOWER", float("inf"))
     whole = train(lower, tmp_path / "whole")
     asked = iter(range(1, 100))
-    run = train(lower, tmp_path / "cut", stop=lambda: next(asked) == 5)
+    run = train(lower, tmp_path / "cut", stop=lambda _: next(asked) == 5)
     monkeypatch.setattr("pellucid.precision.SLOWER", 0.0)
     resumed = resume(run.path, lower)
     assert resumed.metrics.read_bytes() == whole.metrics.read_bytes()

@@ -165,7 +165,9 @@ def test_a_stopped_run_ends_as_the_unbroken_one(tiny: Recipe, tmp_path: Path) ->
     assert {"model.safetensors", "optimizer.safetensors", "test.csv"} <= unbroken.keys()
     for stop in (1, 5, 6, 11):
         count = iter(range(1, 100))
-        run = train(tiny, tmp_path / f"{stop}", stop=lambda count=count, s=stop: next(count) == s)
+        run = train(
+            tiny, tmp_path / f"{stop}", stop=lambda _, count=count, s=stop: next(count) == s
+        )
         assert run.summary() is None
         assert run.checkpoints.steps()[-1] == stop
         assert files(resume(run.path, tiny)) == unbroken, f"stopped after step {stop}"
@@ -178,7 +180,7 @@ def test_a_long_row_interval_and_rare_checkpoints(tiny: Recipe, tmp_path: Path) 
     )
     unbroken = train(recipe, tmp_path / "unbroken").metrics.read_bytes()
     asked = iter([False, False, True])
-    run = train(recipe, tmp_path / "stopped", stop=lambda: next(asked))
+    run = train(recipe, tmp_path / "stopped", stop=lambda _: next(asked))
     assert resume(run.path, recipe).metrics.read_bytes() == unbroken
 
 

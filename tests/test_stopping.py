@@ -80,7 +80,7 @@ def test_its_counters_survive_a_resume(worse: Recipe, tmp_path: Path) -> None:
     for stop in range(1, last):
         asked = iter(range(1, 100))
         run = train(
-            worse, tmp_path / str(stop), stop=lambda asked=asked, at=stop: next(asked) == at
+            worse, tmp_path / str(stop), stop=lambda _, asked=asked, at=stop: next(asked) == at
         )
         assert run.summary() is None
         resumed = resume(run.path, worse)

@@ -52,6 +52,7 @@ from pellucid.plan import Duration
 from pellucid.recipe import RecordSpec
 from pellucid.runs.folder import Run
 from pellucid.runs.listing import all_runs
+from pellucid.values import Step
 
 
 def table(run: Run, part: str) -> list[dict[str, str]]:
@@ -72,6 +73,8 @@ def test_the_run_folder_holds_what_it_should(finished: Run) -> None:
         "recipe.toml", "environment.json", "split.csv", "metrics.jsonl", "metrics.csv",
         "timing.jsonl", "summary.json", "diagnosis.json", "openings.jsonl", "log.txt",
         "predictions/validation.csv", "predictions/test.csv",
+        "predictions/validation_errors.csv", "predictions/test_errors.csv",
+        "evaluation/validation.json", "evaluation/test.json",
         "figures/curves.png", "figures/curves.json",
         *(f"checkpoints/step-00000036/{name}" for name in (
             "model.safetensors", "optimizer.safetensors", "state.json", "manifest.json")),
@@ -222,7 +225,7 @@ class _Explodes(_Cliff):
 
 def _stopped(recipe: Recipe, folder: Path, after: int = 5) -> Run:
     asked = iter(range(1, 10_000))
-    return train(recipe, folder, stop=lambda: next(asked) == after)
+    return train(recipe, folder, stop=lambda _: next(asked) == after)
 
 
 @pytest.fixture
@@ -374,7 +377,7 @@ def _small_files_only(folder: Path, limit: int, after: int) -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     asked = iter(range(1, 1000))
 
-    def stop() -> bool:
+    def stop(_: Step) -> bool:
         if next(asked) == after:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
         return False

@@ -19,7 +19,19 @@ FROZEN = {
     "preflight": ["--data", "--recipe", "--lr-range", "--out", "--epochs", "--seed", "--device",
                   "--precision", "--json", "--quiet"],
     "evaluate": ["--run", "--on", "--device", "--json"],
+    "report": ["--run", "--markdown", "--pdf", "--device", "--json"],
+    "compare-runs": ["--runs", "--on", "--out", "--json"],
+    "compare": ["--data", "--vary", "--preset", "--recipe", "--seeds", "--test", "--tune-lr",
+                "--jobs", "--out", "--epochs", "--seed", "--device", "--precision", "--json",
+                "--quiet"],
+    "kfold": ["--data", "--folds", "--group-column", "--no-refit", "--jobs", "--recipe", "--out",
+              "--epochs", "--seed", "--device", "--precision", "--json", "--quiet"],
+    "sweep": ["--data", "--param", "--trials", "--recipe", "--out", "--epochs", "--seed",
+              "--device", "--precision", "--json", "--quiet"],
     "predict": ["--run", "--paths", "--device", "--csv", "--json"],
+    "inspect": ["--run", "--view", "--all", "--image", "--drawing", "--index", "--on", "--layer",
+                "--unit", "--place", "--target", "--against", "--count", "--size", "--step",
+                "--device", "--out", "--json"],
     "eject": ["--run", "--out", "--arrays", "--check", "--json"],
     "runs list": ["--out", "--json"],
     "runs show": ["--run", "--json"],
@@ -30,7 +42,12 @@ FROZEN = {
     "models list": ["--json"],
     "data list": ["--json"],
     "data show": ["--data", "--json"],
+    "data check": ["--data", "--strict", "--out", "--json"],
     "data preview": ["--data", "--recipe", "--rows", "--draws", "--seed", "--out", "--json"],
+    "lab": ["--name", "--words", "--options", "--all", "--check", "--quiz", "--answers",
+            "--exercise", "--notebook", "--out", "--svg", "--json"],
+    "lab check": ["--file", "--json"],
+    "learn": ["--step", "--json"],
     "show loop": ["--data", "--recipe"],
 }  # fmt: skip
 """All commands and options. Settings are not among them: they are the fields of a recipe."""
@@ -43,9 +60,8 @@ def commands(app: App, prefix: str = "") -> dict[str, list[str]]:
             continue
         sub = app[name]
         below = commands(sub, f"{prefix}{name} ")
-        if below:
-            found.update(below)
-        else:
+        found.update(below)
+        if not below or sub.default_command is not None:
             arguments = sub.assemble_argument_collection(parse_docstring=False)
             options = [a.names[0] if a.names else f"--{a.field_info.name}" for a in arguments]
             found[f"{prefix}{name}"] = [option for option in options if option != "--settings"]

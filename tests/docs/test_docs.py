@@ -55,7 +55,7 @@ def test_every_command_of_the_readme_runs(
     _few_images(tmp_path)
     for command in readme_commands():
         words = shlex.split(command)[1:]
-        if words[0] == "train":
+        if words[0] in ("train", "compare", "kfold", "sweep"):
             if {"mnist", "cifar10"} & set(words):
                 words += ["--dry-run"] if _has_sets() else ["--help"]
             elif "--dry-run" not in words:
@@ -63,6 +63,8 @@ def test_every_command_of_the_readme_runs(
                     at = words.index("--epochs")
                     del words[at : at + 2]
                 words += ["--length", "2 steps", "--batch-size", "4"]
+                words = ["2" if before == "--trials" else word
+                         for before, word in zip(["", *words], words, strict=False)]  # fmt: skip
         assert run(words) == 0, f"{command}\n{capsys.readouterr().err}"
         capsys.readouterr()
 

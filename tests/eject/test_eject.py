@@ -154,7 +154,7 @@ def _others(found: dict[str, Ejected], root: Path) -> None:
     script = eject(found[TABLE].run.path, arrays=arrays / "data.npz")
     (arrays / "train.py").write_text(script, encoding="utf-8")
     recipe = plain(Digits()).with_(model=MLPSpec(hidden=(8,)), optimizer=SGD(), length=steps(3))
-    run = train(recipe, root / "runs", stop=lambda: True)
+    run = train(recipe, root / "runs", stop=lambda _: True)
     script = eject(run.path)
     (stopped / "train.py").write_text(script, encoding="utf-8")
     found["stopped"] = Ejected(run, recipe, script, stopped)

@@ -18,6 +18,7 @@ from pellucid.plan import steps
 from pellucid.runs.folder import Run
 from pellucid.runs.listing import all_runs
 from pellucid.sinks.charts import CHARTS, points
+from pellucid.values import Step
 
 
 def with_boards(recipe: Recipe, port: int | None = None) -> Recipe:
@@ -40,10 +41,10 @@ def in_the_log(run: Run) -> list[tuple[str, int, float]]:
     return sorted((p.tag, p.step, float(np.float32(p.value))) for p in found)
 
 
-def after(step: int, what: Callable[[], Any]) -> Callable[[], bool]:
+def after(step: int, what: Callable[[], Any]) -> Callable[[Step], bool]:
     """Return a `stop` that does `what` after that many steps, and stops if it says so."""
     asked = iter(range(1, 10_000))
-    return lambda: next(asked) == step and bool(what())
+    return lambda _: next(asked) == step and bool(what())
 
 
 def test_a_visdom_server_that_is_killed_in_the_middle_of_a_run(

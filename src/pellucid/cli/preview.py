@@ -48,7 +48,8 @@ def demo(recipe: Recipe, rows: int, draws: int, console: Console) -> tuple[Any, 
     """
     spec = _checked(recipe, rows, draws)
     loaded = recipe.data.load(console.progress)
-    train = split(loaded, recipe.data.validation, recipe.data.test, recipe.seed).train
+    data = recipe.data
+    train = split(loaded, data.validation, data.test, recipe.seed, recipe.fold).train
     preprocessing = Preprocessing.measure(train)
     prepare = preprocessing.on(torch.device("cpu"))
     augment = spec.build(recipe.seed, prepare, len(train.classes), train.shape)

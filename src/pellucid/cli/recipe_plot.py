@@ -92,10 +92,11 @@ def planned(recipe: Recipe, images: int | None) -> dict[str, Any]:
 
 def _images(recipe: Recipe, name: str) -> int:
     """Return the number of training images, of known sets without looking."""
-    if name in SIZES:
+    if name in SIZES and not recipe.fold:
         total = SIZES[name]
         return total - round(recipe.data.validation * total)
     console = Console(sys.stderr)
     loaded = recipe.data.load(console.progress)
     console.close()
-    return len(split(loaded, recipe.data.validation, recipe.data.test, recipe.seed).train)
+    data = recipe.data
+    return len(split(loaded, data.validation, data.test, recipe.seed, recipe.fold).train)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import Any
 
 from pellucid.finish import result_text
-from pellucid.runs.folder import METRICS, OPENINGS, Run
+from pellucid.runs.folder import DIAGNOSIS, METRICS, OPENINGS, Run
 from pellucid.runs.snapshots import snapshots
 from pellucid.sinks.console import count, percent
 
@@ -26,6 +27,7 @@ def run_facts(run: Run) -> dict[str, Any]:
         "snapshots": list(snapshots(run.path)),
         "growth": [rows[i] for i in sorted({0, len(rows) // 2, len(rows) - 1})] if rows else [],
         "openings": run.rows(OPENINGS),
+        "findings": (run.read_json(DIAGNOSIS) or {"findings": []})["findings"],
     }
 
 
@@ -47,4 +49,7 @@ def run_page(facts: dict[str, Any]) -> str:
         lines.append(f"  step {saved['step']:,}, {epoch}{', best' if saved['best'] else ''}")
     lines.append(f"snapshots of the weights: {len(facts['snapshots'])}")
     lines.append(f"test images opened: {count(len(facts['openings']), 'time')}")
+    for found in facts["findings"]:
+        text = f"{found['severity']}: {found['name']}: {found['sentence']} Try: {found['advice']}"
+        lines.append(fill(text, 80, subsequent_indent="  "))
     return "\n".join(lines)

@@ -59,7 +59,11 @@ def _write(known: Facts, place: Path, progress: Progress) -> None:
     """
     recipe = known.recipe
     splits = split(
-        recipe.data.load(progress), recipe.data.validation, recipe.data.test, recipe.seed
+        recipe.data.load(progress),
+        recipe.data.validation,
+        recipe.data.test,
+        recipe.seed,
+        recipe.fold,
     )
     if splits.digest != known.data_digest:
         raise DataChanged(

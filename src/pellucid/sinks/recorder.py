@@ -185,6 +185,15 @@ class Recorder:
     def _evaluation_row(self, step: Step) -> Row:
         assert step.evaluation is not None
         train, validation = step.evaluation.train, step.evaluation.validation
+        for part, scores in (("training", train), ("validation", validation)):
+            if scores.n and not math.isfinite(scores.loss):  # the step's own loss was still finite
+                raise Diverged(
+                    f"The evaluation after step {step.index} (epoch {step.epoch}) gave loss "
+                    f"{scores.loss} on {scores.n} {part} images: not a finite number. What was "
+                    "saved before is untouched. Usual causes: a learning rate that is too high "
+                    f"(here {step.lr:g}; try a tenth), no gradient clipping (--max-grad-norm 1).",
+                    step.index,
+                )
         return {
             "kind": "evaluation",
             "step": step.index,

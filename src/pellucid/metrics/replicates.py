@@ -90,9 +90,9 @@ def replicated(a: Sequence[Answers], b: Sequence[Answers], seed: int = 0) -> Rep
     n = len(images)
     _, cluster = np.unique(images, return_inverse=True)
     sums = np.bincount(cluster, weights=np.concatenate(gains))
-    kinds, counts = np.unique(
-        np.stack([sums, np.bincount(cluster)]), axis=1, return_counts=True
-    )  # few: an image's gain is a small whole number
+    table: Floats = np.stack([sums, np.bincount(cluster).astype(np.float64)])
+    kinds: Floats  # few: an image's gain is a small whole number
+    kinds, counts = np.unique(table, axis=1, return_counts=True)
     often = counts.astype(np.float64)
     value = float(sums.sum() / n)
     source = np.random.default_rng(derive(seed, "replicates"))

@@ -71,9 +71,9 @@ def kfold_text(summary: dict[str, Any]) -> str:
     wrong = summary["suspects"]
     if wrong and wrong["count"]:
         lines.append(
-            f"labels that look wrong: {wrong['count']:,} of {wrong['n']:,}, to be looked at: "
-            "predictions/suspects.csv"
+            f"labels that look wrong: {wrong['count']:,} of {wrong['n']:,}; look at them in"
         )
+        lines.append("  predictions/suspects.csv of the experiment")
     lines += [fill(summary["warning"], 79, initial_indent="note: ", subsequent_indent="  ")]
     final = summary["final"]
     if final and final["test"]:

@@ -48,13 +48,14 @@ def take_step(model: nn.Module, loss: Loss, step: Callable[[], object]) -> OneSt
 
     Args:
         model: with no gradients.
-        loss: of one batch.
+        loss: of one batch; it is also asked for in float64, with weights of that type.
         step: clips and steps; called when the gradients are there.
 
     >>> net = nn.Linear(1, 1, bias=False)
     >>> _ = net.weight.data.fill_(2.0)
     >>> sgd = torch.optim.SGD(net.parameters(), lr=0.1)
-    >>> seen = take_step(net, lambda m: (m(torch.ones(1, 1)) ** 2).sum(), sgd.step)
+    >>> loss = lambda m: (m(torch.ones(1, 1, dtype=m.weight.dtype)) ** 2).sum()
+    >>> seen = take_step(net, loss, sgd.step)
     >>> round(seen.loss, 2), round(float(net.weight), 2), round(seen.forecast, 2)
     (4.0, 1.6, -1.6)
     """

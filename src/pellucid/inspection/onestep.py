@@ -56,7 +56,7 @@ def take_step(model: nn.Module, loss: Loss, step: Callable[[], object]) -> OneSt
     >>> sgd = torch.optim.SGD(net.parameters(), lr=0.1)
     >>> loss = lambda m: (m(torch.ones(1, 1, dtype=m.weight.dtype)) ** 2).sum()
     >>> seen = take_step(net, loss, sgd.step)
-    >>> round(seen.loss, 2), round(float(net.weight), 2), round(seen.forecast, 2)
+    >>> round(seen.loss, 2), round(net.weight.item(), 2), round(seen.forecast, 2)
     (4.0, 1.6, -1.6)
     """
     start = copy.deepcopy(model)
@@ -104,7 +104,7 @@ def _ratios(start: nn.Module, loss: Loss, changes: Mapping[str, Tensor]) -> tupl
         with torch.no_grad():
             for name, p in exact.named_parameters():
                 p.copy_(weights[name] + scale * changes[name].double())
-            real = float(loss(exact)) - float(before)
+            real = float(loss(exact)) - float(before.detach())
         found.append(real / (scale * slope) if slope else float("nan"))
     return tuple(found)
 

@@ -11,7 +11,8 @@ from pellucid.data.folder import Folder
 
 def test_the_flowers(real_data, tmp_path):
     with tarfile.open(real_data / "flowers-128.tar.gz") as archive:
-        archive.extractall(tmp_path, filter="data")
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)  # from Python 3.11.4 on
+        archive.extractall(tmp_path)
     loaded = Folder(str(tmp_path / "flowers"), size=32).load()
     assert len(loaded.train) == 4_317
     assert loaded.train.classes == ("daisy", "dandelion", "rose", "sunflower", "tulip")

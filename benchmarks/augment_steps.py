@@ -113,7 +113,7 @@ def _build(spec: AugmentSpec, built: Assembled) -> Callable[..., object]:
 
 def _each(built: Assembled) -> dict[str, dict[str, float]]:
     """Return the microseconds per image of `prepare`, of each operation alone and of the chain."""
-    batch, _ = next(iter(built.task.train.pieces(0)))
+    batch = next(iter(built.task.train.pieces(0)))
 
     def clock(work: Callable[[], object]) -> float:
         began = time.perf_counter()

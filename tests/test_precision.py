@@ -125,7 +125,7 @@ def test_clipping_by_value_and_by_norm() -> None:
 def test_assembled_models_are_checked_with_their_batch(tiny: Recipe) -> None:
     engine = Engine.start(BF16)
     built = assemble(tiny.with_(engine=BF16), engine)
-    batch, _ = next(iter(built.task.train.pieces(0)))
+    batch = next(iter(built.task.train.pieces(0)))
     checks = check_layers(built.state.model, built.task.prepare(batch.images))
     assert len(checks) == 4
 

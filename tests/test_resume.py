@@ -190,7 +190,7 @@ def test_pieces_of_a_batch_change_no_image(tiny: Recipe) -> None:
     seen = []
     for pieces in (1, 2, 3, 10, 40):
         task = assemble(tiny.with_(accumulate=pieces), engine).task
-        parts = [task.augment(batch, 5).images for batch, _ in task.train.pieces(5)]
+        parts = [task.augment(batch, 5).images for batch in task.train.pieces(5)]
         assert len(parts) == min(pieces, 5)  # of two rows or more
         seen.append(torch.cat(parts))
     assert all(torch.equal(seen[0], other) for other in seen[1:])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from pellucid.assemble import Assembled
 from pellucid.engine import Engine
 from pellucid.evaluate import predict
 from pellucid.figures.curves import curves
+from pellucid.figures.render import png
 from pellucid.inference import judged
 from pellucid.metrics.judgement import Temperature
 from pellucid.runs.disk import replace_file
@@ -105,8 +105,6 @@ def write_curves(run: Run, built: Assembled) -> None:
     points = sorted({plan.steps * i // 200 for i in range(200)})
     schedule = [(step, built.task.schedule(step)) for step in points]
     figure = curves(rows, run.name, plan.steps_per_epoch, best, schedule)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=120)
     content = {
         "steps_per_epoch": plan.steps_per_epoch,
         "best_step": best,
@@ -114,7 +112,7 @@ def write_curves(run: Run, built: Assembled) -> None:
         "schedule": schedule,
     }
     run.write_json("figures/curves.json", content)
-    replace_file(run.path / "figures/curves.png", picture.getvalue(), run.disk)
+    replace_file(run.path / "figures/curves.png", png(figure), run.disk)
 
 
 def seconds(run: Run) -> float:

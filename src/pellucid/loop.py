@@ -35,7 +35,7 @@ def fit(state: State, task: Task, engine: Engine) -> Iterator[Step]:
 
         # forward and backward, one piece at a time (one piece, unless accumulating)
         total, size = engine.zero(), 0
-        for batch, _ in task.train.pieces(step):
+        for batch in task.train.pieces(step):
             batch = task.augment(engine.place(batch), step)
             with engine.forward():
                 logits = model(batch.images).float()

@@ -254,7 +254,7 @@ def _without_test(built: Assembled) -> Assembled:
 def settle(engine: Engine, built: Assembled, console: Console) -> None:
     """Settle the precision on the first batch of the run, and say what was found."""
     task, model = built.task, built.state.model
-    batch, _ = next(iter(task.train.pieces(0)))
+    batch = next(iter(task.train.pieces(0)))
     batch = engine.place(batch)
     batch = batch.with_images(task.prepare(batch.images))
     console.line(settle_precision(engine, model, batch.images))

@@ -298,8 +298,8 @@ class Pieces(Protocol):
     def index(self, step: int) -> Tensor:
         """Return the positions of the images in the batch of `step`, int64 (B,)."""
 
-    def pieces(self, step: int) -> Iterator[tuple[Batch, bool]]:
-        """Yield the pieces of the batch of `step`, each with whether it is the last."""
+    def pieces(self, step: int) -> Iterator[Batch]:
+        """Yield the pieces of the batch of `step`."""
 
 
 Augment = Callable[[Batch, int], Batch]

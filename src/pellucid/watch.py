@@ -149,6 +149,6 @@ class Watch:
     def _samples(self, step: int) -> Tensor:
         """Return some images of the batch of `step` as the network got them, back in [0, 1]."""
         task = self.built.task
-        batch, _ = next(iter(task.train.pieces(step)))
+        batch = next(iter(task.train.pieces(step)))
         images = task.augment(self.engine.place(batch), step).images[:SAMPLES]
         return self.built.preprocessing.undo(images)

@@ -238,9 +238,8 @@ def test_only_the_labels_are_shuffled() -> None:
     mixed = train.targets[torch.randperm(len(train), generator=generator(0, "test"))]
     given = Relabelled(built.task.train, mixed)
     assert torch.equal(given.index(3), built.task.train.index(3))
-    ((batch, last),) = given.pieces(3)
-    ((plain, _),) = built.task.train.pieces(3)
-    assert last
+    (batch,) = given.pieces(3)
+    (plain,) = built.task.train.pieces(3)
     assert torch.equal(batch.images, plain.images)
     assert torch.equal(batch.targets, mixed[batch.index])
     assert not torch.equal(batch.targets, plain.targets)
@@ -316,5 +315,5 @@ def test_a_fresh_model_is_that_of_the_run() -> None:
 def test_one_batch_is_one_batch() -> None:
     batch = Batch(torch.zeros(1), torch.zeros(1), torch.arange(3), torch.arange(3), 3)
     given = preflight_learning.OneBatch(batch)
-    assert list(given.pieces(7)) == [(batch, True)]
+    assert list(given.pieces(7)) == [batch]
     assert given.index(7) is batch.index

@@ -143,7 +143,7 @@ def test_trap_T1_1_two_parts_of_a_random_split_share_one_transform(built: Assemb
     splits = built.splits
     assert splits.train.images is splits.validation.images
     before = splits.train.images.clone()
-    for batch, _ in built.task.train.pieces(0):
+    for batch in built.task.train.pieces(0):
         plain = built.task.prepare(batch.images)
         assert not torch.equal(built.task.augment(batch, 0).images, plain)
     assert torch.equal(splits.train.images, before)
@@ -236,7 +236,7 @@ def test_trap_T1_6_augmentation_gives_other_views_not_more_images(built: Assembl
     for epoch in range(2):
         views.append({})
         for step in range(36 * epoch, 36 * (epoch + 1)):
-            for batch, _ in task.train.pieces(step):
+            for batch in task.train.pieces(step):
                 seen = task.augment(batch, step)
                 assert torch.equal(seen.targets, built.splits.train.label(batch.index))
                 views[-1].update(zip(batch.index.tolist(), seen.images, strict=True))
@@ -417,7 +417,7 @@ class TestWorkers:
         # Ours has no workers; a batch in three pieces is augmented as a whole one.
         whole, pieces = (Batches(built.splits.train, 128, parts, 0) for parts in (1, 3))
         seen = [
-            torch.cat([built.task.augment(batch, 5).images for batch, _ in batches.pieces(5)])
+            torch.cat([built.task.augment(batch, 5).images for batch in batches.pieces(5)])
             for batches in (whole, pieces)
         ]
         assert torch.equal(*seen)

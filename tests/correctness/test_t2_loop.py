@@ -597,14 +597,14 @@ def test_trap_T2_18_accumulation_weights_its_pieces_by_size():
     engine, whole = ready(recipe)
     big = [float(step.loss) for step in fit(whole.state, whole.task, engine)]
     engine, pieces = ready(recipe.with_(accumulate=3))
-    assert [len(batch.index) for batch, _ in pieces.task.train.pieces(0)] == [2, 4, 4]
+    assert [len(batch.index) for batch in pieces.task.train.pieces(0)] == [2, 4, 4]
     small = [float(step.loss) for step in fit(pieces.state, pieces.task, engine)]
     assert small == pytest.approx(big, rel=1e-5)
     for name, weight in whole.state.model.state_dict().items():
         torch.testing.assert_close(pieces.state.model.state_dict()[name], weight)
 
     # The loose way, a plain mean over the pieces, is another gradient.
-    (batch, _), = whole.task.train.pieces(0)  # fmt: skip
+    batch, = whole.task.train.pieces(0)  # fmt: skip
     model = recipe.model.build((1, 28, 28), 10)
     x = whole.task.prepare(batch.images)
 

@@ -506,7 +506,7 @@ def test_trap_T6_21_the_loss_of_a_step_belongs_to_the_point_before_it():
 
     def batch_loss(step: int) -> float:
         """Return the loss of the weights as they are now, on the batch of `step`."""
-        (batch, _), = built.task.train.pieces(step)  # fmt: skip
+        batch, = built.task.train.pieces(step)  # fmt: skip
         with torch.no_grad():
             logits = built.state.model(built.task.prepare(batch.images))
         return float(F.cross_entropy(logits, batch.targets))

@@ -21,14 +21,13 @@ def images(labels: torch.Tensor) -> ImageSet:
 def test_pieces_are_the_batch_cut_at_even_rows(size: int, accumulate: int) -> None:
     batches = Batches(images(torch.zeros(size).long()), size, accumulate, seed=0)
     pieces = list(batches.pieces(0))
-    assert torch.cat([batch.index for batch, _ in pieces]).tolist() == batches.index(0).tolist()
-    assert torch.cat([batch.rows for batch, _ in pieces]).tolist() == list(range(size))
-    assert all(int(batch.rows[0]) % 2 == 0 for batch, _ in pieces)
-    assert [last for _, last in pieces] == [False] * (len(pieces) - 1) + [True]
+    assert torch.cat([batch.index for batch in pieces]).tolist() == batches.index(0).tolist()
+    assert torch.cat([batch.rows for batch in pieces]).tolist() == list(range(size))
+    assert all(int(batch.rows[0]) % 2 == 0 for batch in pieces)
     assert len(pieces) == min(accumulate, -(-size // 2))
-    lengths = [len(batch.rows) for batch, _ in pieces]
+    lengths = [len(batch.rows) for batch in pieces]
     assert max(lengths) - min(lengths) <= 3  # a pair more, and the odd row
-    assert sum(batch.share for batch, _ in pieces) == pytest.approx(1.0)
+    assert sum(batch.share for batch in pieces) == pytest.approx(1.0)
 
 
 def test_shuffled_shows_each_image_once() -> None:

@@ -106,6 +106,15 @@ def test_the_datas_own_validation_part_joins_the_others() -> None:
     assert parts.train.images is store.images
 
 
+def test_one_fold_holds_nothing_out() -> None:
+    apart = Loaded(images(torch.arange(12) % 3), images(torch.arange(6) % 3, first=50))
+    parts = split(apart, 0.1, 0.0, 0, FoldSpec(1))
+    assert len(parts.validation) == 0
+    seen = {parts.train.file(i) for i in range(len(parts.train))}
+    assert seen == {f"{i}.png" for i in [*range(12), *range(50, 56)]}
+    assert "validation part: none, all images are trained on" in parts.notes
+
+
 @pytest.mark.parametrize(("validation", "test"), [(0.2, 0.0), (0.1, 0.2)])
 def test_a_random_split_keeps_groups_together_too(validation: float, test: float) -> None:
     groups = torch.arange(120) // 4

@@ -129,7 +129,7 @@ def drift(rank: int, who: int = 1) -> list[Said]:
     for table in ("model", "optimizer"):
         processes, engine, built = together(plain())
         for _ in range(2):
-            loss = built.state.model(built.task.prepare(next(built.task.train.pieces(0))[0].images))
+            loss = built.state.model(built.task.prepare(next(built.task.train.pieces(0)).images))
             loss.sum().backward()
             engine.sum(built.state.model, loss.sum().detach(), 0)
             engine.step(built.state.optimizer)

@@ -20,8 +20,9 @@ from pellucid.cli.main import main
 from pellucid.data.digits import Digits
 from pellucid.errors import BadData, BadRecipe, BadRun, RunBusy
 from pellucid.experiments.arms import Arm, preset, vary
-from pellucid.experiments.compare import Comparison, compare, verdict
+from pellucid.experiments.compare import Comparison, compare
 from pellucid.experiments.folder import Experiment
+from pellucid.experiments.results import verdict
 from pellucid.experiments.tune import SEED, rates
 from pellucid.experiments.work import Job, Stopped, run_all
 from pellucid.optim.specs import SGD
@@ -202,7 +203,7 @@ def test_two_experiments_do_not_share_a_folder(base: Recipe, tmp_path: Path) -> 
         compare(Comparison(other, seeds=1), "x", tmp_path / "full")
     with (
         Experiment(tmp_path / "exp").locked(),
-        pytest.raises(RunBusy, match="being run by process"),
+        pytest.raises(RunBusy, match="is in use by process"),
     ):
         compare(Comparison(_arms(base), seeds=1), "x", tmp_path / "exp")
 

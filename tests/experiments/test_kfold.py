@@ -15,6 +15,7 @@ from pellucid.data.digits import Digits
 from pellucid.data.folds import FoldSpec
 from pellucid.data.preprocessing import Preprocessing
 from pellucid.data.split import split
+from pellucid.engine import EngineSpec
 from pellucid.errors import BadData, BadRecipe
 from pellucid.experiments.folder import Experiment
 from pellucid.experiments.kfold import OUT_OF_FOLD, SUSPECTS, kfold
@@ -147,6 +148,11 @@ def test_what_cannot_be(tiny: Recipe, tmp_path: Path) -> None:
         BadData, match="6 folds need each class in at least 6 images; class number 1"
     ):
         kfold(tiny, 6, "x", tmp_path / "many", refit=False)
+    with pytest.raises(BadRecipe, match="--jobs must be at least 1: runs side by side. Got 0"):
+        kfold(digits, 2, "x", tmp_path / "none", jobs=0)
+    with pytest.raises(BadRecipe, match="trains each run in one process"):
+        kfold(digits.with_(engine=EngineSpec(procs=2)), 2, "x", tmp_path / "none")
+    assert not (tmp_path / "none").exists()
     assert Digits().validation == digits.data.validation
 
 

@@ -199,3 +199,14 @@ def test_a_users_mistake(words: list[str], said: str, capsys: pytest.CaptureFixt
     shown = capsys.readouterr()
     assert said in shown.err
     assert not Path("experiments").exists()
+
+
+def test_without_the_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(SystemExit) as left:
+        main(["sweep", "digits", "--param", "optimizer.lr=0.1..1"])
+    assert left.value.code == 2
+    assert "pip install 'pellucid[sweep]'" in capsys.readouterr().err
+    assert not Path("experiments").exists()

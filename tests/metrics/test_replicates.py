@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pellucid.metrics.paired import mcnemar
-from pellucid.metrics.replicates import Answers, holm, replicated, student_p
+from pellucid.metrics.replicates import Answers, replicated, student_p
 
 
 def answers(right: Tensor, first: int = 0) -> Answers:
@@ -121,10 +121,3 @@ def test_sides_that_do_not_fit_are_refused() -> None:
         replicated([a], [Answers(a.images + 1, a.right)])
     with pytest.raises(ValueError, match="longer|shorter"):
         replicated([a, a], [a])
-
-
-def test_holm() -> None:
-    """The example of the paper's rule: sorted, times what is left, never falling, at most 1."""
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.6, 0.7]) == [1.0, 1.0]
-    assert holm([]) == []

@@ -150,9 +150,9 @@ def _names(checks: Sequence[Callable[[], None]]) -> Iterator[DataFinding]:
 def _table(source: Csv) -> Pile:
     path = Path(source.path).expanduser()
     root = Path(source.images_root).expanduser() if source.images_root else path.parent
-    lines, notes = table._without_repeats(path, list(table._read(path, source.group_column)))
+    lines, notes = table.without_repeats(path, list(table.read_lines(path, source.group_column)))
     there = [line for line in lines if os.path.isfile(root / line.path)]
-    classes = table._ordered({line.label for line in lines})
+    classes = table.order_of({line.label for line in lines})
     number = {name: label for label, name in enumerate(classes)}
     findings = [*_missing(lines, there), *_names([partial(check_spelling, source.path, classes)])]
     named = {part: frozenset(x.label for x in lines if x.part == part) for part in PARTS}

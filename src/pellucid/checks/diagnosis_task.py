@@ -99,7 +99,7 @@ def _first_batches(task: Task, device: torch.device) -> tuple[list[Batch], Tenso
     """Return the first pieces as the network gets them, and the positions of their images."""
     shown: list[Batch] = []
     for step in range(min(task.plan.steps_per_epoch, task.plan.steps)):
-        shown += [task.augment(piece.to(device), step) for piece, _ in task.train.pieces(step)]
+        shown += [task.augment(piece.to(device), step) for piece in task.train.pieces(step)]
         if sum(len(batch.index) for batch in shown) >= SHOWN:
             break
     return shown, torch.cat([batch.index for batch in shown]).cpu()

@@ -202,7 +202,7 @@ def augmented(task: Task, engine: Engine) -> Check:
     """Check that training batches are prepared as well: they take another way than validation."""
     batches, count = [], 0
     for step in range(min(32, task.plan.steps)):
-        for batch, _ in task.train.pieces(step):
+        for batch in task.train.pieces(step):
             images = task.augment(engine.place(batch), step).images
             batches.append(images)
             count += len(images)

@@ -182,7 +182,7 @@ def _moved(model: nn.Module, x: Tensor) -> float:
 
 def _first(built: Assembled, count: int) -> Batch:
     """Return the first images of the first batch, `count` at most; an even number of them."""
-    batch, _ = next(iter(built.task.train.pieces(0)))
+    batch = next(iter(built.task.train.pieces(0)))
     return replace(
         batch, images=batch.images[:count], targets=batch.targets[:count],
         index=batch.index[:count], rows=batch.rows[:count],

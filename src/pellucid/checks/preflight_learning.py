@@ -43,10 +43,10 @@ class OneBatch:
         del step
         return self.batch.index
 
-    def pieces(self, step: int) -> Iterator[tuple[Batch, bool]]:
+    def pieces(self, step: int) -> Iterator[Batch]:
         """Yield it, in one piece."""
         del step
-        yield self.batch, True
+        yield self.batch
 
 
 def fresh(recipe: Recipe, engine: Engine, built: Assembled) -> tuple[State, Engine]:

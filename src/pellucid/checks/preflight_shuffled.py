@@ -45,10 +45,10 @@ class Relabelled:
         """Return the positions of the images in the batch of `step`."""
         return self.train.index(step)
 
-    def pieces(self, step: int) -> Iterator[tuple[Batch, bool]]:
+    def pieces(self, step: int) -> Iterator[Batch]:
         """Yield the pieces of the batch of `step`."""
-        for batch, last in self.train.pieces(step):
-            yield replace(batch, targets=self.labels[batch.index]), last
+        for batch in self.train.pieces(step):
+            yield replace(batch, targets=self.labels[batch.index])
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json as json_text
 import shutil
 import textwrap
@@ -88,16 +87,15 @@ def write(report: DataReport, facts: dict[str, Any], out: Path) -> None:
         BadRecipe: if `out` lies where the data does.
     """
     from pellucid.figures.data_check import class_pictures
+    from pellucid.figures.render import png
 
     counts = dict(zip(report.classes, report.counts.sum(1).tolist(), strict=True))
     title = f"{report.name}: {report.files:,} images, {len(report.classes)} classes"
     figure = class_pictures(report.examples, counts, printable(title))
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=100)
     place, text = out / "figures" / "data_check.png", out / "data_check.json"
     facts["files"] = [str(text), str(place)]
     place.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(place, picture.getvalue())
+    replace_file(place, png(figure))
     replace_file(text, json_text.dumps(facts, indent=2, ensure_ascii=False).encode())
 
 

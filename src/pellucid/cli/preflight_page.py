@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json as json_text
 import math
 import shutil
@@ -19,6 +18,7 @@ from pellucid.checks.preflight import preflight
 from pellucid.cli.dry_run import expected_memory
 from pellucid.engine import Engine
 from pellucid.figures.lr_range import lr_range_figure
+from pellucid.figures.render import png
 from pellucid.precision import settle_precision
 from pellucid.recipe import Recipe
 from pellucid.runs.disk import replace_file
@@ -43,7 +43,7 @@ def check_recipe(
     engine = Engine.start(recipe.engine)
     console.line(f"device: {engine.name}")
     built = assemble(recipe, engine, console.progress)
-    first, _ = next(iter(built.task.train.pieces(0)))
+    first = next(iter(built.task.train.pieces(0)))
     images = built.task.prepare(engine.place(first).images)
     console.line(settle_precision(engine, built.state.model, images))
     checks: list[Check] = []
@@ -94,9 +94,7 @@ def _range(
     name = type(built.state.optimizer).__name__
     title = f"Learning-rate range test: {type(built.state.model).__name__}, {name}"
     figure = lr_range_figure(found.rates, found.losses, found.smoothed, marks, title)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=120)
-    _write(out / "lr_range.png", picture.getvalue(), facts)
+    _write(out / "lr_range.png", png(figure), facts)
     if show:
         print(_range_text(found, recipe.optimizer.lr))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from pellucid.data.preprocessing import Preprocessing
 from pellucid.data.split import split
 from pellucid.errors import BadRecipe
 from pellucid.figures.augmentation import augmentation
+from pellucid.figures.render import png
 from pellucid.recipe import Recipe
 from pellucid.runs.disk import replace_file
 from pellucid.sinks.console import Console
@@ -33,10 +33,8 @@ def preview(recipe: Recipe, rows: int, draws: int, out: Path, console: Console) 
     """
     figure, facts = demo(recipe, rows, draws, console)
     out = out / NAME if out.is_dir() else out
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=120)
     out.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(out, picture.getvalue())
+    replace_file(out, png(figure))
     return {"path": str(out), **facts}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from pellucid.catalogue import to_tree
 from pellucid.data.split import split
 from pellucid.errors import BadRecipe
+from pellucid.figures.render import png
 from pellucid.figures.schedule import schedule_figure
 from pellucid.optim.plateau import NoPlateau
 from pellucid.recipe import Recipe
@@ -43,10 +43,8 @@ def draw(recipe: Recipe, images: int | None, out: Path) -> dict[str, Any]:
     figure = schedule_figure(
         [*points, (steps, points[-1][1])], steps, facts["steps_per_epoch"], title, facts["note"]
     )
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=120)
     out.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(out, picture.getvalue())
+    replace_file(out, png(figure))
     return {**facts, "figure": str(out)}
 
 

@@ -71,8 +71,8 @@ class Batches:
         start = position * self.batch_size
         return self._order[start : start + self.batch_size]
 
-    def pieces(self, step: int) -> Iterator[tuple[Batch, bool]]:
-        """Yield this process's pieces of the batch of `step`, each with whether it is the last.
+    def pieces(self, step: int) -> Iterator[Batch]:
+        """Yield this process's pieces of the batch of `step`.
 
         They are cut at even rows, since mixing pairs row 2k with row 2k + 1; but for that their
         sizes are equal. There are `accumulate` for each process, dealt out in order; a batch of
@@ -88,5 +88,4 @@ class Batches:
             first, last = 2 * (pairs * number // count), 2 * (pairs * (number + 1) // count)
             at = index[first:last]
             rows = torch.arange(first, min(last, size))
-            batch = Batch(self.data.pixels(at), self.data.label(at), at, rows, size)
-            yield batch, number == end - 1
+            yield Batch(self.data.pixels(at), self.data.label(at), at, rows, size)

@@ -16,11 +16,11 @@ class FoldSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which fold of the training images is held out for validation.
 
     Args:
-        count: number of folds, at least 2.
+        count: number of folds; with 1 nothing is held out, and all images are trained on.
         index: the one that is held out, from 0 to `count` - 1.
     """
 
-    count: Annotated[int, msgspec.Meta(ge=2)]
+    count: Annotated[int, msgspec.Meta(ge=1)]
     index: Annotated[int, msgspec.Meta(ge=0)] = 0
 
     def __post_init__(self) -> None:
@@ -29,6 +29,8 @@ class FoldSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def held_out(self, labels: Tensor, groups: Tensor | None, seed: int) -> Tensor:
         """Return which images are held out, bool (N,); the folds are drawn by `seed`."""
+        if self.count == 1:
+            return torch.zeros(len(labels), dtype=torch.bool)
         return folds(labels, self.count, seed, groups) == self.index
 
 

@@ -46,7 +46,10 @@ def split(
         out = fold.held_out(train.targets, train.group_ids, seed)
         held = train.part(out.nonzero().flatten(), _sibling(train, "validation"))
         train = train.part((~out).nonzero().flatten())
-        notes.append(f"validation part: fold {fold.index + 1} of {fold.count}, {len(held)} images")
+        place = f"fold {fold.index + 1} of {fold.count}, {len(held)} images"
+        notes.append(
+            f"validation part: {place if len(held) else 'none, all images are trained on'}"
+        )
     elif held is None and validation:
         keep, take = _by_seed(train, validation, seed)
         train, held = train.part(keep), train.part(take, _sibling(train, "validation"))

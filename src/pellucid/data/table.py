@@ -57,11 +57,11 @@ class Csv(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="csv", ta
         """
         table = Path(self.path).expanduser()
         root = Path(self.images_root).expanduser() if self.images_root else table.parent
-        lines = list(_read(table, self.group_column))
+        lines = list(read_lines(table, self.group_column))
         check_spelling(self.path, (line.label for line in lines))
-        unique, notes = _without_repeats(table, lines)
+        unique, notes = without_repeats(table, lines)
         rows = _found(table, root, unique, progress)
-        classes = _ordered({line.label for line in lines})
+        classes = order_of({line.label for line in lines})
         files = image_files(classes, rows)
         check_classes(self.path, classes, files.labels, files.parts)
         source = Source(
@@ -78,7 +78,9 @@ class Csv(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="csv", ta
         return _with_groups(loaded, unique) if self.group_column else loaded
 
 
-class _Line(NamedTuple):
+class Line(NamedTuple):
+    """A line of the table, checked by itself."""
+
     number: int
     path: str
     label: str
@@ -86,7 +88,7 @@ class _Line(NamedTuple):
     group: str
 
 
-def _read(table: Path, group: str) -> Iterator[_Line]:
+def read_lines(table: Path, group: str) -> Iterator[Line]:
     """Yield the lines of the table, each checked by itself."""
     try:
         # utf-8-sig: spreadsheets put a mark in front, which would become part of "path".
@@ -119,7 +121,7 @@ def _check_header(table: Path, header: list[str], group: str) -> None:
             )
 
 
-def _line(table: Path, number: int, header: list[str], cells: list[str], group: str) -> _Line:
+def _line(table: Path, number: int, header: list[str], cells: list[str], group: str) -> Line:
     if len(cells) != len(header):
         raise BadData(
             f"{table}, line {number}: {len(cells)} cells under {len(header)} columns. "
@@ -136,10 +138,10 @@ def _line(table: Path, number: int, header: list[str], cells: list[str], group: 
             f"{table}, line {number}: split must be one of {', '.join(PART_NAMES)}. "
             f'Got "{split}"{did_you_mean(split, PART_NAMES)}'
         )
-    return _Line(number, row["path"], tidy(row["label"]), part, row[group] if group else "")
+    return Line(number, row["path"], tidy(row["label"]), part, row[group] if group else "")
 
 
-def _with_groups(loaded: Loaded, lines: list[_Line]) -> Loaded:
+def _with_groups(loaded: Loaded, lines: list[Line]) -> Loaded:
     """Return `loaded` with the groups of its images, which all parts share."""
     names = {tidy(line.path): line.group for line in lines}
     number = {name: i for i, name in enumerate(sorted(set(names.values())))}
@@ -158,9 +160,9 @@ def _with_groups(loaded: Loaded, lines: list[_Line]) -> Loaded:
     )
 
 
-def _without_repeats(table: Path, lines: list[_Line]) -> tuple[list[_Line], tuple[str, ...]]:
+def without_repeats(table: Path, lines: list[Line]) -> tuple[list[Line], tuple[str, ...]]:
     """Return one line per image; lines that contradict each other are an error."""
-    first: dict[str, _Line] = {}
+    first: dict[str, Line] = {}
     for line in lines:
         other = first.setdefault(os.path.normpath(line.path), line)
         if other[2:] != line[2:]:
@@ -174,11 +176,11 @@ def _without_repeats(table: Path, lines: list[_Line]) -> tuple[list[_Line], tupl
 
 
 def _found(
-    table: Path, root: Path, lines: list[_Line], progress: Progress
+    table: Path, root: Path, lines: list[Line], progress: Progress
 ) -> list[tuple[Found, str, str]]:
     """Return file, class and part of each line, in the order of the table."""
     rows: list[tuple[Found, str, str]] = []
-    missing: list[_Line] = []
+    missing: list[Line] = []
     for number, line in enumerate(lines):
         path = os.path.join(root, line.path)
         if os.path.isfile(path):
@@ -197,7 +199,8 @@ def _found(
     return rows
 
 
-def _ordered(names: set[str]) -> tuple[str, ...]:
+def order_of(names: set[str]) -> tuple[str, ...]:
+    """Return class names in order: as numbers if all are whole numbers, else by their bytes."""
     try:
         return tuple(sorted(names, key=lambda name: (int(name), name)))
     except ValueError:

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-import io
-import math
-import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pellucid.catalogue import from_toml, to_toml, to_tree
+from pellucid.catalogue import to_toml, to_tree
 from pellucid.data.split import split
 from pellucid.errors import BadData, BadRecipe
 from pellucid.experiments.arms import Arm, distinct
 from pellucid.experiments.folder import RESULT, Experiment
+from pellucid.experiments.results import summarise
 from pellucid.experiments.tune import tuned
-from pellucid.experiments.work import Asked, Job, nobody, run_all, threads_for, with_threads
+from pellucid.experiments.work import (
+    Asked,
+    Job,
+    check_asked,
+    nobody,
+    run_all,
+    threads_for,
+    with_threads,
+)
 from pellucid.figures.comparison import differences, lines
-from pellucid.metrics.replicates import LEVEL, Answers, Replicated, holm, replicated
-from pellucid.runs.folder import ENVIRONMENT, METRICS, RECIPE, TIMING, Run
-from pellucid.runs.predictions import read_predictions
+from pellucid.figures.render import png
+from pellucid.recipe import Recipe
+from pellucid.runs.folder import ENVIRONMENT, METRICS, RECIPE, Run
 from pellucid.sinks.console import Console
 
 
@@ -71,13 +77,14 @@ def compare(
     console = console or Console()
     arms = distinct(comparison.arms)
     _check_seeds(comparison)
+    check_asked([arm.recipe for arm in arms], comparison.jobs)
     definition = {
         "kind": "compare",
         "on": comparison.on,
         "tune_lr": comparison.tune_lr,
         "arms": [{"name": arm.name, "recipe": to_tree(arm.recipe)} for arm in arms],
     }
-    experiment = Experiment.at(path, title, finite(definition))
+    experiment = Experiment.at(path, title, definition)
     with experiment.locked():
         threads = experiment.threads(threads_for(comparison.jobs))
         arms = [Arm(arm.name, with_threads(arm.recipe, threads)) for arm in arms]
@@ -108,91 +115,6 @@ def compare(
     return experiment, summary
 
 
-def summarise(
-    arms: Sequence[Arm], runs: dict[tuple[str, int], Run], on: str = "validation"
-) -> dict[str, Any]:
-    """Return the numbers of a comparison, for JSON.
-
-    Args:
-        arms: in order; the first is what the others are compared with.
-        runs: finished ones, by arm and seed.
-        on: the part on whose images the arms are compared.
-    """
-    table = {
-        arm.name: _arm({seed: run for (name, seed), run in runs.items() if name == arm.name}, on)
-        for arm in arms
-    }
-    base = arms[0].name
-    compared: dict[str, Replicated] = {}
-    for arm in arms[1:]:
-        both = sorted({s for n, s in runs if n == arm.name} & {s for n, s in runs if n == base})
-        if both:
-            compared[arm.name] = replicated(
-                [_answers(runs[base, seed], on) for seed in both],
-                [_answers(runs[arm.name, seed], on) for seed in both],
-            )
-    corrected = holm([found.p for found in compared.values()])
-    pairs = [
-        {
-            "arm": name,
-            "against": base,
-            **asdict(found),
-            "interval": list(found.interval),
-            "p_corrected": p,
-        }
-        for (name, found), p in zip(compared.items(), corrected, strict=True)
-    ]
-    return {
-        "on": on,
-        "against": base,
-        "arms": table,
-        "differences": pairs,
-        "verdicts": [verdict(pair) for pair in pairs],
-    }
-
-
-def verdict(pair: dict[str, Any]) -> str:
-    """Return what a difference says, in a sentence."""
-    arm, base, value = pair["arm"], pair["against"], 100 * pair["value"]
-    low, high = (100 * end for end in pair["interval"])
-    seeds = f"{pair['seeds']} seed{'s' * (pair['seeds'] > 1)}"
-    facts = (
-        f"{value:+.2f} points (95 %: {low:+.2f} to {high:+.2f}), p = {pair['p_corrected']:.2g}, "
-        f"{seeds}, n = {pair['n']:,}"
-    )
-    if pair["p_corrected"] > LEVEL:
-        return f"No difference shown between {arm} and {base}: {facts}."
-    only = " For this one seed; other seeds were not asked." if pair["seeds"] == 1 else ""
-    return f"{arm} is {'better' if value > 0 else 'worse'} than {base}: {facts}.{only}"
-
-
-def _arm(runs: dict[int, Run], on: str) -> dict[str, Any]:
-    """Return what the runs of one arm came to."""
-    summaries = {seed: run.summary() or {} for seed, run in runs.items()}
-    scores = {seed: summary[on] for seed, summary in summaries.items()}
-    accuracy = [score["accuracy"] for score in scores.values()]
-    trees = [from_toml((run.path / RECIPE).read_text(encoding="utf-8")) for run in runs.values()]
-    peaks = [row["memory_peak_mib"] for run in runs.values() for row in run.rows(TIMING)
-             if row.get("memory_peak_mib")]  # fmt: skip
-    return {
-        "runs": {str(seed): str(run.path) for seed, run in runs.items()},
-        "accuracy": statistics.fmean(accuracy) if accuracy else None,
-        "sd": statistics.stdev(accuracy) if len(accuracy) > 1 else None,
-        "by_seed": {str(seed): score["accuracy"] for seed, score in scores.items()},
-        "loss": statistics.fmean(s["loss"] for s in scores.values()) if scores else None,
-        "n": [score["n"] for score in scores.values()],
-        "seconds": statistics.fmean(s["seconds"] for s in summaries.values()) if runs else None,
-        "memory_peak_mib": max(peaks, default=None),
-        "lr": trees[0]["optimizer"].get("lr") if trees else None,
-    }
-
-
-def _answers(run: Run, on: str) -> Answers:
-    said = read_predictions(run.path / f"predictions/{on}.csv").predictions
-    order = said.index.argsort()
-    return Answers(said.index[order], (said.labels == said.targets)[order])
-
-
 def _check_seeds(comparison: Comparison) -> None:
     if comparison.seeds < 1:
         raise BadRecipe(f"--seeds must be at least 1. Got {comparison.seeds}.")
@@ -216,22 +138,22 @@ def _check_data(arms: Sequence[Arm], console: Console) -> None:
     Raises:
         BadData: with both fingerprints.
     """
-    seen: dict[str, tuple[str, str]] = {}
-    for arm in arms:
-        recipe = arm.recipe
-        tree = to_tree(recipe)
-        key = str((tree["data"], tree.get("fold"), recipe.seed))
-        if key in seen:
-            continue
-        digest = ""
-        if seen or any(to_tree(a.recipe)["data"] != tree["data"] for a in arms):
-            data = recipe.data
-            loaded = data.load(console.progress)
-            digest = split(loaded, data.validation, data.test, recipe.seed, recipe.fold).digest
-        for other, name in seen.values():
-            if other != digest:
-                raise _different(name, other, arm.name, digest)
-        seen[key] = digest, arm.name
+    trees = [to_tree(arm.recipe) for arm in arms]
+    if all(
+        (tree["data"], tree.get("fold")) == (trees[0]["data"], trees[0].get("fold"))
+        for tree in trees
+    ):
+        return  # read once, when the first of them trains
+    digests = [_digest(arm.recipe, console) for arm in arms]
+    for arm, digest in zip(arms, digests, strict=True):
+        if digest != digests[0]:
+            raise _different(arms[0].name, digests[0], arm.name, digest)
+
+
+def _digest(recipe: Recipe, console: Console) -> str:
+    data = recipe.data
+    loaded = data.load(console.progress)
+    return split(loaded, data.validation, data.test, recipe.seed, recipe.fold).digest
 
 
 def _same_data(runs: dict[tuple[str, int], Run]) -> None:
@@ -267,24 +189,8 @@ def _figures(
     if not courses:
         return
     title = str(summary["title"])
-    save(experiment, "curves", lines(courses, title))
-    experiment.write("figures/curves.json", courses)
-    if summary["differences"]:
-        save(experiment, "differences", differences(summary["differences"], title))
-        experiment.write("figures/differences.json", {"differences": summary["differences"]})
-
-
-def save(experiment: Experiment, name: str, figure: Any) -> None:
-    """Write a figure as `figures/<name>.png` in the folder of `experiment`."""
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=120)
-    experiment.write_bytes(f"figures/{name}.png", picture.getvalue())
-
-
-def finite(tree: Any) -> Any:
-    """Return `tree` without infinities, which JSON does not have."""
-    if isinstance(tree, dict):
-        return {key: finite(value) for key, value in tree.items()}
-    if isinstance(tree, list):
-        return [finite(value) for value in tree]
-    return "inf" if isinstance(tree, float) and math.isinf(tree) else tree
+    experiment.write_figure("curves", png(lines(courses, title)), courses)
+    found = summary["differences"]
+    if found:
+        picture = png(differences(found, title))
+        experiment.write_figure("differences", picture, {"differences": found})

@@ -5,18 +5,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-from collections.abc import Iterator
+import math
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from pellucid.catalogue import differences
-from pellucid.errors import BadRun, RunBusy
+from pellucid.errors import BadRun
 from pellucid.runs.disk import DISK, replace_file
-from pellucid.runs.folder import RECIPE, Run
+from pellucid.runs.folder import RECIPE, Run, read_json
+from pellucid.runs.lock import locked
 
 EXPERIMENT, FAILURES, RESULT = "experiment.json", "failures.json", "summary.json"
 THREADS = "threads.json"
@@ -50,7 +48,7 @@ class Experiment:
         Raises:
             BadRun: if the folder holds something else, or another experiment.
         """
-        definition = {"format": FORMAT, **definition}
+        definition = _finite({"format": FORMAT, **definition})
         if path is None:
             text = json.dumps(definition, sort_keys=True)
             path = EXPERIMENTS / f"{title}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
@@ -83,7 +81,7 @@ class Experiment:
 
     def read(self, name: str) -> dict[str, Any] | None:
         """Return the content of the JSON file `name`, or None without one."""
-        return Run(self.path).read_json(name)
+        return read_json(self.path / name)
 
     def write(self, name: str, content: dict[str, Any]) -> None:
         """Write the JSON file `name`, whole or not at all."""
@@ -108,26 +106,23 @@ class Experiment:
         """Return the runs that ended with an error, each with what it said."""
         return dict(self.read(FAILURES) or {})
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other processes from running this experiment.
+    def write_figure(self, name: str, picture: bytes, numbers: dict[str, Any]) -> None:
+        """Write the PNG `picture` as `figures/<name>.png`, the numbers it shows beside it."""
+        self.write_bytes(f"figures/{name}.png", picture)
+        self.write(f"figures/{name}.json", numbers)
 
-        Raises:
-            RunBusy: if another process does.
-        """
-        lock, owner = FileLock(self.path / ".lock"), ".owner.json"
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            who = (self.read(owner) or {}).get("pid", "?")
-            raise RunBusy(
-                f"{self.path} is being run by process {who}. Wait until it is done, or stop it."
-            ) from None
-        try:
-            self.write(owner, {"pid": os.getpid()})
-            yield
-        finally:
-            lock.release()
+    def locked(self) -> contextlib.AbstractContextManager[None]:
+        """Keep other processes from running this experiment; raises `RunBusy` if one does."""
+        return locked(self.path)
+
+
+def _finite(tree: Any) -> Any:
+    """Return `tree` without infinities, which JSON does not have."""
+    if isinstance(tree, dict):
+        return {key: _finite(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_finite(value) for value in tree]
+    return "inf" if isinstance(tree, float) and math.isinf(tree) else tree
 
 
 def _flat(tree: dict[str, Any]) -> dict[str, Any]:

@@ -9,15 +9,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from pellucid.catalogue import to_tree
 from pellucid.data.folds import FoldSpec
 from pellucid.errors import BadRecipe
-from pellucid.experiments.compare import finite, save
 from pellucid.experiments.folder import RESULT, Experiment
-from pellucid.experiments.work import Asked, Job, nobody, run_all, threads_for, with_threads
+from pellucid.experiments.work import (
+    Asked,
+    Job,
+    check_asked,
+    nobody,
+    run_all,
+    threads_for,
+    with_threads,
+)
 from pellucid.figures.comparison import lines
+from pellucid.figures.render import png
 from pellucid.metrics.accuracy import wilson
 from pellucid.metrics.labels import suspects
 from pellucid.optim.schedules import PlateauSpec
@@ -75,7 +81,8 @@ def kfold(
             "schedule.name plateau watches validation images, and the last model has none: it "
             "trains on all of them. Take another schedule, or leave that model out: --no-refit"
         )
-    tree = finite(to_tree(recipe))
+    check_asked([recipe], jobs)
+    tree = to_tree(recipe)
     experiment = Experiment.at(path, title, {"kind": "kfold", "folds": count, "recipe": tree})
     with experiment.locked():
         recipe = with_threads(recipe, experiment.threads(threads_for(jobs)))
@@ -103,8 +110,8 @@ def kfold(
         experiment.write(RESULT, summary)
         courses = {f"fold {index}": [run.rows(METRICS)] for index, run in runs.items()}
         if courses:
-            save(experiment, "curves", lines(courses, f"{title}: each fold's validation images"))
-            experiment.write("figures/curves.json", courses)
+            heading = f"{title}: each fold's validation images"
+            experiment.write_figure("curves", png(lines(courses, heading)), courses)
     return experiment, summary
 
 
@@ -136,15 +143,10 @@ def summarise(runs: dict[int, Run], count: int) -> dict[str, Any]:
 def on_everything(recipe: Recipe, runs: Sequence[Run]) -> Recipe:
     """Return the recipe of the last model: no validation part, as long as the folds were trained.
 
-    Where the folds stop early the last model takes the mean of the steps that were best for them.
+    The data's own validation part, which the folds share out too, is trained on as well. Where
+    the folds stop early the last model takes the mean of the steps that were best for them.
     """
-    data = recipe.data
-    if not isinstance(data, msgspec.Struct):
-        raise BadRecipe(
-            "The data was given from Python, so its share for validation cannot be set to 0 for "
-            "the last model. Leave that model out (refit=False) and train it yourself."
-        )
-    whole = recipe.with_(fold=None, data=msgspec.structs.replace(data, validation=0.0))
+    whole = recipe.with_(fold=FoldSpec(1))
     if isinstance(recipe.stop.build(), NeverStop):
         return whole
     best = [(run.summary() or {})["best"]["step"] for run in runs]

@@ -13,10 +13,18 @@ from filelock import FileLock, Timeout
 
 from pellucid.catalogue import from_tree, overlay, to_toml, to_tree
 from pellucid.errors import BadRecipe, Diverged, MissingExtra
-from pellucid.experiments.compare import finite, save
 from pellucid.experiments.folder import RESULT, Experiment
 from pellucid.experiments.space import Param, settings
-from pellucid.experiments.work import Asked, RunConsole, Stopped, nobody, threads_for, with_threads
+from pellucid.experiments.work import (
+    Asked,
+    RunConsole,
+    Stopped,
+    check_asked,
+    nobody,
+    threads_for,
+    with_threads,
+)
+from pellucid.figures.render import png
 from pellucid.figures.search import search_figure
 from pellucid.recipe import Recipe
 from pellucid.runs.folder import Run
@@ -67,9 +75,9 @@ def sweep(
     """
     console = console or Console()
     _check(recipe, params, trials)
-    tree = finite(to_tree(recipe))
+    check_asked([recipe])
     space = [asdict(param) | {"choices": list(param.choices)} for param in params]
-    definition = {"kind": "sweep", "recipe": tree, "params": space}
+    definition = {"kind": "sweep", "recipe": to_tree(recipe), "params": space}
     study_of = _optuna()
     experiment = Experiment.at(path, title, definition)
     console.line(f"experiment: {experiment.path}")
@@ -85,10 +93,8 @@ def sweep(
         if summary["best"]:
             chosen = overlay(to_tree(recipe), settings(summary["best"]["params"]))
             experiment.write_bytes(BEST, to_toml(chosen).encode())
-            save(
-                experiment, "search", search_figure(summary["trials"], summary["importance"], title)
-            )
-            experiment.write("figures/search.json", summary)
+            figure = search_figure(summary["trials"], summary["importance"], title)
+            experiment.write_figure("search", png(figure), summary)
     return experiment, summary
 
 
@@ -98,7 +104,7 @@ def summarise(study: optuna.Study, recipe: Recipe, params: Sequence[Param]) -> d
         {
             "number": trial.number,
             "state": trial.state.name.lower(),
-            "params": {key: trial.params[key] for key in trial.params},
+            "params": dict(trial.params),
             "accuracy": trial.value if trial.state.name == "COMPLETE" else None,
             "steps": max(trial.intermediate_values, default=0),
             "best_so_far": max(trial.intermediate_values.values(), default=None),

@@ -11,6 +11,7 @@ from pellucid.errors import BadRecipe
 from pellucid.experiments.arms import Arm
 from pellucid.experiments.folder import Experiment
 from pellucid.experiments.work import Asked, Job, run_all
+from pellucid.recipe import Recipe
 from pellucid.sinks.console import Console
 
 STEP = 10**0.5
@@ -87,12 +88,12 @@ def _lr(arm: Arm) -> float:
     return arm.recipe.optimizer.lr
 
 
-def _with_lr(arm: Arm, lr: float) -> Any:
+def _with_lr(arm: Arm, lr: float) -> Recipe:
     optimizer = arm.recipe.optimizer
     if not isinstance(optimizer, msgspec.Struct):
         raise BadRecipe(f"The learning rate of {arm.name} was given from Python; tune it there.")
     return arm.recipe.with_(optimizer=msgspec.structs.replace(optimizer, lr=lr))
 
 
-def _at(arm: Arm, lr: float) -> Any:
+def _at(arm: Arm, lr: float) -> Recipe:
     return _with_lr(arm, lr).with_(seed=arm.recipe.seed + SEED)

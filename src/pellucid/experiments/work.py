@@ -76,6 +76,22 @@ def cores() -> list[int]:
     return list(range(os.cpu_count() or 1))
 
 
+def check_asked(recipes: Sequence[Recipe], jobs: int = 1) -> None:
+    """Refuse runs that an experiment cannot train, before its folder is made.
+
+    Raises:
+        BadRecipe: if none are to run side by side, or one of them needs several processes.
+    """
+    if jobs < 1:
+        raise BadRecipe(f"--jobs must be at least 1: runs side by side. Got {jobs}.")
+    procs = max((recipe.engine.procs for recipe in recipes), default=1)
+    if procs > 1:
+        raise BadRecipe(
+            f"engine.procs is {procs}, and an experiment trains each run in one process. "
+            "For runs side by side: --jobs N"
+        )
+
+
 def threads_for(jobs: int) -> int:
     """Return the CPU threads that each of `jobs` runs side by side gets; at least 1."""
     return max(1, len(cores()) // jobs)
@@ -126,8 +142,11 @@ def run_all(
             todo.append(job)
     if finished:
         console.line(f"{len(finished)} of {len(jobs)} runs are finished already")
-    ways = _one_by_one if side_by_side == 1 else _side_by_side
-    for job, problem in ways(experiment, todo, side_by_side, console, asked):
+    if side_by_side == 1:
+        ended = _one_by_one(experiment, todo, console, asked)
+    else:
+        ended = _side_by_side(experiment, todo, side_by_side, console, asked)
+    for job, problem in ended:
         done = len(finished) + len(failed) + 1
         head = f"[{done}/{len(jobs)}] {job.name}"
         if problem:
@@ -154,9 +173,8 @@ Ended = Iterator[tuple[Job, str]]
 
 
 def _one_by_one(
-    experiment: Experiment, jobs: Sequence[Job], side_by_side: int, console: Console, asked: Asked
+    experiment: Experiment, jobs: Sequence[Job], console: Console, asked: Asked
 ) -> Ended:
-    del side_by_side
     for job in jobs:
         own = RunConsole(console.stream, console.live, job.name)
         try:

@@ -40,7 +40,7 @@ PAGE: Any = {
 NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 
 
-def png(figure: Figure, dpi: int = 100) -> bytes:
+def png(figure: Figure, dpi: int = 120) -> bytes:
     """Return `figure` as a PNG picture; the same bytes for the same figure."""
     out = io.BytesIO()
     with _any_script():

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from pellucid.metrics.paired import LEVEL
 from pellucid.seeds import derive
 
-LEVEL = 0.05
 DRAWS = 20_000
 """Draws of the sign test and of the bootstrap: a p of 0.05 is then good to about 0.0015."""
 
@@ -105,19 +105,6 @@ def replicated(a: Sequence[Answers], b: Sequence[Answers], seed: int = 0) -> Rep
         interval = max(interval, (value - half, value + half), key=lambda ends: ends[1] - ends[0])
     p = max(p_images, p_seeds or 0.0)
     return Replicated(value, interval, p, p_images, p_seeds, len(pairs), n)
-
-
-def holm(p: Sequence[float]) -> list[float]:
-    """Return the p values corrected for how many there are (Holm 1979), in the same order.
-
-    >>> holm([0.01, 0.04, 0.03])
-    [0.03, 0.06, 0.06]
-    """
-    corrected, most = [0.0] * len(p), 0.0
-    for rank, at in enumerate(sorted(range(len(p)), key=p.__getitem__)):
-        most = max(most, min(1.0, (len(p) - rank) * p[at]))
-        corrected[at] = most
-    return corrected
 
 
 def student_p(t: float, df: int) -> float:

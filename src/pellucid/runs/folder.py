@@ -5,17 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from pellucid.errors import BadRun, RunBusy
+from pellucid.errors import BadRun
 from pellucid.runs.checkpoint import Checkpoints
 from pellucid.runs.disk import DISK, Disk, replace_file
+from pellucid.runs.lock import locked
 
 RECIPE, ENVIRONMENT, SUMMARY = "recipe.toml", "environment.json", "summary.json"
 DIAGNOSIS = "diagnosis.json"
@@ -108,13 +105,7 @@ class Run:
 
     def read_json(self, name: str) -> dict[str, Any] | None:
         """Return the content of the JSON file `name` in this folder, or None without one."""
-        try:
-            content: dict[str, Any] = json.loads((self.path / name).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        except ValueError as error:
-            raise BadRun(f"{self.path / name} is damaged: {error}.") from None
-        return content
+        return read_json(self.path / name)
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Write the JSON file `name`, whole or not at all."""
@@ -152,31 +143,24 @@ class Run:
                     raise BadRun(f"{place} is no row: it is damaged. Restore the file.") from None
         return rows
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other processes from writing to this run.
+    def locked(self) -> contextlib.AbstractContextManager[None]:
+        """Keep other processes from writing to this run; raises `RunBusy` if one does."""
+        return locked(self.path)
 
-        The lock is the operating system's: it goes with the process, however that ends.
 
-        Raises:
-            RunBusy: if another process has it, naming that process.
-        """
-        owner = self.path / ".owner.json"
-        lock = FileLock(self.path / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            who = self.read_json(owner.name) or {}
-            raise RunBusy(
-                f"{self.path} is in use by process {who.get('pid', '?')} on "
-                f"{who.get('host', '?')}. Wait until it is done, or stop it."
-            ) from None
-        try:
-            content = {"pid": os.getpid(), "host": socket.gethostname()}
-            owner.write_text(json.dumps(content), encoding="utf-8")
-            yield
-        finally:
-            lock.release()
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Return the content of the JSON file at `path`, or None without one.
+
+    Raises:
+        BadRun: if it is damaged.
+    """
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise BadRun(f"{path} is damaged: {error}.") from None
+    return content
 
 
 def _point_latest(runs: Path, name: str) -> None:

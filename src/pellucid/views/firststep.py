@@ -84,7 +84,7 @@ def _take(subject: Subject, built: Assembled, engine: Engine) -> FirstStep:
         if getattr(subject.recipe and subject.recipe.model, "pretrained", ""):
             miss = None  # the seed draws the head only; the rest came from a file
         model.load_state_dict(start)
-    raw = [batch for batch, _ in task.train.pieces(STEP)]
+    raw = list(task.train.pieces(STEP))
     batch = task.augment(engine.place(_joined(raw)), STEP)
     task.mode(model, STEP)
     lr = set_lr(state.optimizer, task.schedule(STEP))

@@ -25,7 +25,7 @@ def tile(sheet: np.ndarray, row: int, column: int, size: int) -> np.ndarray:
 def test_each_image_stands_in_its_place(channels: int) -> None:
     images = np.random.default_rng(0).random((19, channels, 28, 28), dtype=np.float32)
     sheet = grid(images)
-    assert sheet.shape == (3 * 58 + 2, 8 * 58 + 2, 3)
+    assert sheet.shape == (3 * 62 + 6, 8 * 62 + 6, 3)
     for number in range(24):
         shown = tile(sheet, *divmod(number, 8), 56)
         if number >= 19:
@@ -39,7 +39,7 @@ def test_each_image_stands_in_its_place(channels: int) -> None:
 
 def test_lines_between_images_are_white_and_numbers_are_clipped() -> None:
     sheet = grid(np.full((2, 1, 60, 60), -3, dtype=np.float32))
-    assert sheet.shape == (64, 126, 3)
+    assert sheet.shape == (72, 138, 3)
     assert (tile(sheet, 0, 1, 60) == 0).all()
     assert (sheet == 255).sum() == sheet.size - 2 * 60 * 60 * 3
     assert (tile(grid(np.full((1, 1, 60, 60), 7, dtype=np.float32)), 0, 0, 60) == 255).all()
@@ -49,7 +49,7 @@ def test_other_numbers_of_channels_and_many_images() -> None:
     images = np.zeros((100, 2, 56, 56), dtype=np.float32)
     images[:, 1] = 1
     sheet = grid(images)
-    assert sheet.shape == (8 * 58 + 2, 8 * 58 + 2, 3)  # the first 64
+    assert sheet.shape == (8 * 62 + 6, 8 * 62 + 6, 3)  # the first 64
     assert (tile(sheet, 3, 3, 56) == 128).all()
 
 

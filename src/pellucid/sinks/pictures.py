@@ -18,7 +18,8 @@ MOST = 64
 """Images in a grid, at most; the first ones are shown."""
 TILE = 56
 """Pixels that a tile is enlarged to, about: filters of 3x3 could not be seen as they are."""
-GAP = 2
+GAP = 6
+"""Wide enough to tell where a filter of 3x3 squares ends."""
 
 
 def grid(images: Floats) -> Pixels:
@@ -32,7 +33,7 @@ def grid(images: Floats) -> Pixels:
         uint8 (H, W, 3).
 
     >>> grid(np.zeros((3, 1, 28, 28), np.float32)).shape
-    (60, 176, 3)
+    (68, 192, 3)
     """
     images = images[:MOST]
     if images.shape[1] != 3:

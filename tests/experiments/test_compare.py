@@ -121,7 +121,11 @@ def test_stopped_anywhere_it_ends_as_the_unbroken_one(two: list[Arm], tmp_path: 
         assert one is not None and other is not None  # noqa: PT018
         assert equal(last_weights(one), last_weights(other))
         assert one.metrics.read_bytes() == other.metrics.read_bytes()
-    assert "For this one seed" in verdict({**summary["differences"][0], "p_corrected": 0.01})
+    pair = {**summary["differences"][0], "p_corrected": 0.01}
+    assert "For this one seed" in verdict(pair)
+    few = pair | {"seeds": 2, "p_images": 0.001, "p_corrected": 0.3}
+    assert verdict(few).endswith("for other seeds, give more: --seeds.")
+    assert "give more" not in verdict(few | {"p_images": 0.2})
 
 
 def test_seeds_may_be_added(two: list[Arm], tmp_path: Path) -> None:

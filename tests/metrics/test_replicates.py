@@ -115,6 +115,14 @@ def test_equal_answers_are_no_difference() -> None:
     assert (found.value, found.p, found.interval) == (0.0, 1.0, (0.0, 0.0))
 
 
+def test_the_interval_stays_where_differences_can_be() -> None:
+    """Two seeds that disagree: Student's t with one degree of freedom goes far beyond."""
+    a = [answers(drawn(s, 200, 0.5)) for s in (1, 2)]
+    b = [answers(drawn(3, 200, 0.1)), answers(drawn(4, 200, 0.5))]
+    found = replicated(a, b)
+    assert found.interval == (-1.0, 1.0)
+
+
 def test_sides_that_do_not_fit_are_refused() -> None:
     a = answers(drawn(1, 10, 0.5))
     with pytest.raises(ValueError, match="same images"):

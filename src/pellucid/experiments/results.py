@@ -68,7 +68,9 @@ def verdict(pair: dict[str, Any]) -> str:
         f"{seeds}, n = {pair['n']:,}"
     )
     if pair["p_corrected"] > LEVEL:
-        return f"No difference shown between {arm} and {base}: {facts}."
+        few = pair["p_images"] <= LEVEL and pair["seeds"] > 1
+        more = " On these images there is one; for other seeds, give more: --seeds." if few else ""
+        return f"No difference shown between {arm} and {base}: {facts}.{more}"
     only = " For this one seed; other seeds were not asked." if pair["seeds"] == 1 else ""
     return f"{arm} is {'better' if value > 0 else 'worse'} than {base}: {facts}.{only}"
 

@@ -102,7 +102,8 @@ def replicated(a: Sequence[Answers], b: Sequence[Answers], seed: int = 0) -> Rep
     p_seeds = None
     if len(pairs) > 1:
         p_seeds, half = _paired_t(by_seed)
-        interval = max(interval, (value - half, value + half), key=lambda ends: ends[1] - ends[0])
+        by_t = (max(-1.0, value - half), min(1.0, value + half))  # few seeds may say nothing
+        interval = max(interval, by_t, key=lambda ends: ends[1] - ends[0])
     p = max(p_images, p_seeds or 0.0)
     return Replicated(value, interval, p, p_images, p_seeds, len(pairs), n)
 

@@ -21,8 +21,9 @@ from pellucid.labs.result import LabResult
 PAGE = Path(__file__).parents[2] / "docs/correctness.md"
 FOLDER = Path(__file__).parents[2] / "src/pellucid/labs"
 FRAME = {
-    "__init__", "catalogue", "checking", "drawing", "exercises", "notebook", "options", "page",
-    "path", "progress", "questions", "quiz", "result", "rules", "surfaces",
+    "__init__", "catalogue", "checking", "drawing", "exercises", "formula", "notebook",
+    "options", "page", "path", "progress", "questions", "quiz", "result", "rules", "small_net",
+    "small_tasks", "surfaces",
 }  # fmt: skip
 
 

@@ -21,6 +21,9 @@ KNOWN = {
     "logistic-regression": "1", "losses": "2.5", "distances": "0", "gradient": "2",
     "backprop-graph": "4", "chain-rule": "-8", "delta-rule": "-0.75", "optimizers": "1,2,3",
     "stability": "0.04", "basins": "2", "momentum": "10", "small-comparison": "2", "depth": "6",
+    "fair-race": "1", "sgd-noise": "0.25", "optimizer-guide": "1", "schedule-guide": "0.5",
+    "batch-size": "2", "capacity": "1", "regularization": "0", "augmentation": "1000",
+    "early-stopping": "5",
 }  # fmt: skip
 """The right answers, found by hand."""
 ALL = [(lab, question) for lab, questions in QUESTIONS.items() for question in questions]

@@ -234,9 +234,41 @@ def small_comparison() -> ModuleType:
 
 
 @entry(6, needs=["optimizers"])
+def fair_race() -> ModuleType:
+    """A fair race on a surface: the same rates, starts and budget for all."""
+    import pellucid.labs.fair_race as module
+
+    return module
+
+
+@entry(6, needs=["optimizers"])
+def sgd_noise() -> ModuleType:
+    """Real SGD on a finite sum: the cloud that stays about the minimum."""
+    import pellucid.labs.sgd_noise as module
+
+    return module
+
+
+@entry(6, needs=["small-comparison"])
+def optimizer_guide() -> ModuleType:
+    """Choosing an optimizer: a guide, and what small runs say about it."""
+    import pellucid.labs.optimizer_guide as module
+
+    return module
+
+
+@entry(6, needs=["optimizers"])
 def schedules() -> ModuleType:
     """Schedules of the learning rate, and the counters of plateau."""
     import pellucid.labs.schedules as module
+
+    return module
+
+
+@entry(6, needs=["schedules"])
+def schedule_guide() -> ModuleType:
+    """Choosing a schedule: each sentence of the guide with a run; one-cycle."""
+    import pellucid.labs.schedule_guide as module
 
     return module
 
@@ -289,6 +321,14 @@ def training_loop() -> ModuleType:
     return module
 
 
+@entry(9, needs=["training-loop"])
+def batch_size() -> ModuleType:
+    """Mini-batches: noise, steps, memory and speed, from one image to all."""
+    import pellucid.labs.batch_size as module
+
+    return module
+
+
 @entry(10)
 def splits() -> ModuleType:
     """Three parts, leakage, and k-fold cross-validation."""
@@ -297,10 +337,42 @@ def splits() -> ModuleType:
     return module
 
 
+@entry(10, needs=["splits"])
+def capacity() -> ModuleType:
+    """Capacity: underfitting, fitting, overfitting; bias and variance."""
+    import pellucid.labs.capacity as module
+
+    return module
+
+
+@entry(10, needs=["capacity", "optimizers"])
+def regularization() -> ModuleType:
+    """L2 and L1 penalty: none, enough, too much; and `weight_decay`."""
+    import pellucid.labs.regularization as module
+
+    return module
+
+
+@entry(10, needs=["splits"])
+def augmentation() -> ModuleType:
+    """Augmentation: what it does to an image, what keeps the label, when it helps."""
+    import pellucid.labs.augmentation as module
+
+    return module
+
+
 @entry(10, needs=["linear"])
 def dropout() -> ModuleType:
     """Dropout: another mask at each step, nothing in evaluation."""
     import pellucid.labs.dropout as module
+
+    return module
+
+
+@entry(10, needs=["dropout", "capacity", "schedules"])
+def early_stopping() -> ModuleType:
+    """Early stopping step by step; beside it dropout at work."""
+    import pellucid.labs.early_stopping as module
 
     return module
 

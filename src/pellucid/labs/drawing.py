@@ -8,6 +8,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from mpl_toolkits.mplot3d import Axes3D  # type: ignore[import-untyped]
 from torch import Tensor
 
 BLUE, RED, GREEN, GOLD, PURPLE, GREY, TEAL = (
@@ -78,7 +79,31 @@ def landscape(
     x = torch.linspace(*window[:2], 200, dtype=torch.float64)
     y = torch.linspace(*window[2:], 200, dtype=torch.float64)
     grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), 2)
-    height = f(grid)
+    height = _whole(f(grid))
     lowest = float(height.min())
-    levels = lowest + (float(height.max()) - lowest) * torch.linspace(0.01, 1, 25) ** 3
+    levels = lowest + (float(height.max()) - lowest or 1.0) * torch.linspace(0.01, 1, 25) ** 3
     axis.contour(x, y, height, levels=levels.tolist(), colors="#bbbbbb", linewidths=0.7)
+
+
+def relief(
+    axis: Axes3D,
+    f: Callable[[Tensor], Tensor],
+    window: tuple[float, float, float, float],
+    view: tuple[float, float],
+) -> None:
+    """Draw the surface of `f` in three dimensions, seen from (elevation, azimuth) in degrees."""
+    x = torch.linspace(*window[:2], 60, dtype=torch.float64)
+    y = torch.linspace(*window[2:], 60, dtype=torch.float64)
+    grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), 2)
+    height = _whole(f(grid))
+    axis.plot_surface(grid[..., 0].numpy(), grid[..., 1].numpy(), height.numpy(), cmap="viridis",
+                      alpha=0.55, linewidth=0)  # fmt: skip
+    axis.view_init(*view)
+    axis.set(title=f"the surface, turned to {view[1]:g} and tilted to {view[0]:g} degrees",
+             xlabel="x", ylabel="y", zlabel="f")  # fmt: skip
+
+
+def _whole(height: Tensor) -> Tensor:
+    """Return heights with the highest one in place of those that are no numbers."""
+    there = height[height.isfinite()]
+    return height.where(height.isfinite(), float(there.max()) if len(there) else 0.0)

@@ -14,10 +14,20 @@ import torch
 from torch import Tensor
 
 from pellucid.labs import rules
+from pellucid.labs.formula import parse
 from pellucid.labs.options import about, lab, ranged
 from pellucid.labs.result import Claim, LabResult, Table, agrees, equals
 from pellucid.labs.rules import Gradient, Path
-from pellucid.labs.surfaces import SURFACES, gradient_of, point, rosenbrock, walk
+from pellucid.labs.surfaces import (
+    FORMULAS,
+    SURFACES,
+    Surface,
+    chosen,
+    gradient_of,
+    point,
+    rosenbrock,
+    walk,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -58,6 +68,7 @@ def run(
     surface: Annotated[
         Literal["rosenbrock", "himmelblau", "quadratic", "saddle"], about("to walk on")
     ] = "rosenbrock",
+    formula: Annotated[str, about("a surface of your own, of x and y: x^2 + 3*sin(y)")] = "",
     start: Annotated[
         tuple[Annotated[float, ranged("x", -10, 10)], Annotated[float, ranged("y", -10, 10)]],
         about("x and y of the first point"),
@@ -67,17 +78,25 @@ def run(
     adaptive_lr: Annotated[float, ranged("of the others: their step is about this long",
                                          1e-5, 5)] = 0.05,
     momentum: Annotated[float, ranged("of those that have one", 0.01, 0.99)] = 0.9,
+    trace: Annotated[
+        Literal["gradient descent", "momentum", "Nesterov", "Adagrad", "RMSprop", "Adam", "AdamW"],
+        about("the rule whose steps are listed"),
+    ] = "gradient descent",
+    azimuth: Annotated[float, ranged("turns the surface, in degrees", -180, 180)] = -60,
+    elevation: Annotated[float, ranged("tilts the surface, in degrees", 0, 90)] = 35,
 ) -> LabResult:  # fmt: skip
     """Walk down a surface with seven rules, and compare all with torch.optim in every option."""
-    f = SURFACES[surface].f
-    gradient, begin = gradient_of(f), point(*start)
+    ground = chosen(surface, formula, start)
+    f, begin = ground.f, point(*start)
+    gradient = gradient_of(f)
     paths = {
         name: walk(path, begin, steps)
         for name, path in seven(gradient, begin, lr, adaptive_lr, momentum).items()
     }
     slope = gradient(begin)
+    name = formula or f"{surface}, {FORMULAS[surface]}"
     text = f"""
-        The surface is {surface}. At ({start[0]:g}, {start[1]:g}) its height is
+        The surface is {name}. At ({start[0]:g}, {start[1]:g}) its height is
         f = {float(f(begin)):.6g}, and its gradient ({float(slope[0]):.5g}, {float(slope[1]):.5g})
         has the length {float(slope.norm()):.5g}. Each rule makes a step out of gradients g:
 
@@ -101,12 +120,12 @@ def run(
     """
     rows = [_row(name, path, f) for name, path in paths.items()]
     head = ("rule", "first step / lr", f"x, y after {steps}", "f there", "length of gradient")
-    claims = [*_as_torch(), *_first_steps(), *_fixed(), *_decay()]
+    claims = [*_as_torch(), *_formula(), *_first_steps(), *_fixed(), *_decay()]
     rates = {name: lr if i < 3 else adaptive_lr for i, name in enumerate(paths)}
     rows = [(n, first / rates[n], *rest) for n, first, *rest in rows]
     return LabResult(
-        text, claims, partial(_draw, surface, paths),
-        [Table(head, rows)],
+        text, claims, partial(_draw, formula or surface, ground, paths, (elevation, azimuth)),
+        [Table(head, rows), _listed(trace, paths[trace], f)],
         {name: path[-1].tolist() for name, path in paths.items() if path[-1].isfinite().all()},
     )  # fmt: skip
 
@@ -131,6 +150,20 @@ def _row(name: str, path: Tensor, f: Callable[[Tensor], Tensor]) -> tuple[Any, .
     place = f"{float(last[0]):.4f}, {float(last[1]):.4f}"
     first = float((path[1] - path[0]).norm())
     return name, first, place, float(f(last)), float(gradient_of(f)(last).norm())
+
+
+def _listed(name: str, path: Tensor, f: Callable[[Tensor], Tensor]) -> Table:
+    """Return the first steps of a path and some later ones: place, height, slope, length."""
+    steps = len(path) - 1
+    listed = [0, *(k for k in (1, 2, 3, 4, 5, 10, 20, 50, 100, 200, 500, 1000) if k < steps), steps]
+    slopes, heights = gradient_of(f)(path), f(path)
+    rows = [
+        (k, float(path[k, 0]), float(path[k, 1]), float(heights[k]), float(slopes[k].norm()),
+         float((path[k] - path[k - 1]).norm()) if k else "")
+        for k in listed
+    ]  # fmt: skip
+    head = ("step", "x", "y", "f there", "length of gradient", "length of step")
+    return Table(head, rows, f"The steps of {name}")
 
 
 def slopes(p: Tensor) -> Tensor:
@@ -175,6 +208,21 @@ def _as_torch() -> list[Claim]:
         statement = f"{name} is torch.optim.{name}: {count}"
         claims.append(agrees(statement, torch.stack(ours), torch.stack(theirs), 1e-10, "T6.8"))
     return claims
+
+
+def _formula() -> list[Claim]:
+    """Return whether formulas that are read are the functions that are written in Python."""
+    side = torch.linspace(-3, 3, 25, dtype=torch.float64)
+    grid = torch.stack(torch.meshgrid(side, side, indexing="xy"), 2)
+    read = [parse(text) for text in FORMULAS.values()]
+    ours = torch.stack([f(grid) for f in read])
+    by_slope = torch.stack([gradient_of(f)(row) for f, row in zip(read, begin_all(), strict=True)])
+    return [
+        agrees("A formula that is read gives the heights of the four surfaces", ours,
+               torch.stack([s.f(grid) for s in SURFACES.values()]), 1e-9),
+        agrees("and their slopes", by_slope, slopes(begin_all()), 1e-9),
+        equals("A power binds before a minus: -x^2 at 3", parse("-x^2")(point(3, 0)), -9, 0),
+    ]  # fmt: skip
 
 
 def _first_steps() -> list[Claim]:
@@ -252,21 +300,37 @@ def _decay() -> list[Claim]:
     ]  # fmt: skip
 
 
-def _draw(surface: str, paths: dict[str, Tensor]) -> Figure:
-    from pellucid.labs.drawing import COLOURS, finish, landscape, sheet
+def _draw(
+    name: str, ground: Surface, paths: dict[str, Tensor], view: tuple[float, float]
+) -> Figure:
+    from matplotlib.figure import Figure
 
-    f, window = SURFACES[surface]
-    figure, (plan, curves) = sheet(f"Seven optimizers on {surface}: no race, their rates differ", 2,
-                                   size=(12, 5.2))  # fmt: skip
+    from pellucid.labs.drawing import COLOURS, finish, landscape, relief
+
+    f, window = ground
+    figure = Figure(figsize=(13, 9), layout="constrained")
+    title = f"Seven optimizers on {name}: no race, their rates differ"
+    figure.suptitle(title, fontweight="bold")
+    plan, curves, lengths = (figure.add_subplot(2, 2, place) for place in (1, 3, 4))
+    solid = figure.add_subplot(2, 2, 2, projection="3d")
     landscape(plan, f, window)
+    relief(solid, f, window, view)
     for (name, path), colour in zip(paths.items(), COLOURS, strict=True):
-        inside = path[path.isfinite().all(1)].clamp(-20, 20)
-        plan.plot(*inside.T, color=colour, marker=".", markersize=3, linewidth=1.2, label=name)
-        heights = f(path).clamp(-1e6, 1e6)
-        curves.plot(range(len(path)), heights, color=colour, label=name)
+        path = path[path.isfinite().all(1)].clamp(-1e6, 1e6)
+        plan.plot(*path.clamp(-20, 20).T, color=colour, marker=".", markersize=3, linewidth=1.2,
+                  label=name)  # fmt: skip
+        x, y = path.T
+        inside = (x >= window[0]) & (x <= window[1]) & (y >= window[2]) & (y <= window[3])
+        solid.plot(*path[inside].T, f(path[inside]), color=colour, zorder=5)
+        curves.plot(range(len(path)), f(path).clamp(-1e6, 1e6), color=colour, label=name)
+        steps = path.diff(dim=0).norm(dim=1).clamp(min=1e-12)
+        lengths.plot(range(1, len(path)), steps, color=colour, label=name)
     plan.plot(*paths["gradient descent"][0], "k*", markersize=12, label="start")
     plan.set(xlim=window[:2], ylim=window[2:])
     finish(plan, "paths over lines of equal height", "x", "y", legend=True)
-    curves.set_yscale("symlog" if surface == "saddle" else "log")
+    low = min(float(f(path).nan_to_num(0.0).min()) for path in paths.values())
+    curves.set_yscale("symlog" if low < 0 else "log")
+    lengths.set_yscale("log")
     finish(curves, "height after each step", "steps", "f")
+    finish(lengths, "length of each step", "steps", "length")
     return figure

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pellucid.errors import UserError
+from pellucid.labs.formula import parse
 from pellucid.labs.rules import Gradient, Path
 
 Function = Callable[[Tensor], Tensor]
@@ -51,6 +53,36 @@ SURFACES = {
     "quadratic": Surface(quadratic, (-5, 5, -3, 3)),
     "saddle": Surface(saddle, (-3, 3, -3, 3)),
 }
+
+
+FORMULAS = {
+    "rosenbrock": "(1 - x)^2 + 100*(y - x^2)^2",
+    "himmelblau": "(x^2 + y - 11)^2 + (x + y^2 - 7)^2",
+    "quadratic": "(x^2 + 20*y^2) / 2",
+    "saddle": "x^2 - y^2",
+}
+"""The same surfaces, as one writes them."""
+
+
+def chosen(surface: str, formula: str, start: tuple[float, float]) -> Surface:
+    """Return the surface of that name, or that of a formula if there is one.
+
+    Raises:
+        UserError: if the formula cannot be read, or has no height or slope at the start.
+    """
+    if not formula.strip():
+        return SURFACES[surface]
+    f = parse(formula)
+    here = point(*start)
+    height, slope = f(here), gradient_of(f)(here)
+    if not (height.isfinite() and slope.isfinite().all()):
+        raise UserError(
+            f"At the start ({start[0]:g}, {start[1]:g}) the formula {formula} has the height "
+            f"{float(height):g} and the slope ({float(slope[0]):g}, {float(slope[1]):g}): no walk "
+            "can begin there. Give another --start."
+        )
+    far = max(3.0, 1.5 * max(map(abs, start)))
+    return Surface(f, (-far, far, -far, far))
 
 
 def point(x: float, y: float) -> Tensor:

@@ -9,9 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from pellucid.views.catalogue import VIEWS
+
 PAGE = Path(__file__).parents[2] / "docs" / "correctness.md"
 ROW = re.compile(r"\| *T(\d+)\.(\d+) *\|(.*)")
 TEST = re.compile(r"test_trap_T(\d+)_(\d+)_\w+")
+LAB = re.compile(r"lab `([a-z0-9-]+)`")
+VIEW = re.compile(r"view `([a-z0-9-]+)`")
+LABS = Path(__file__).parents[2] / "src/pellucid/labs"
 
 Number = tuple[int, int]
 
@@ -39,8 +44,24 @@ def read_tests(folder: Path) -> dict[str, Number]:
     return found
 
 
-def problems(page: dict[Number, list[str]], tests: dict[str, Number]) -> list[str]:
-    """Return one line for each way in which page and tests disagree."""
+def read_claims(folder: Path) -> dict[str, set[Number]]:
+    """Return the numbers that the claims of each lab settle; `tests/labs` sees that they hold."""
+    found: dict[str, set[Number]] = {}
+    for file in sorted(folder.glob("*.py")):
+        texts = [
+            node.value
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        ]
+        matches = filter(None, (re.fullmatch(r"T(\d+)\.(\d+)", text) for text in texts))
+        found[file.stem.replace("_", "-")] = {(int(m[1]), int(m[2])) for m in matches}
+    return found
+
+
+def problems(
+    page: dict[Number, list[str]], tests: dict[str, Number], claims: dict[str, set[Number]]
+) -> list[str]:
+    """Return one line for each way in which page, tests and claims disagree."""
     lines = []
     for (group, n), cells in page.items():
         name, proof = f"T{group}.{n}", cells[-1]
@@ -51,10 +72,20 @@ def problems(page: dict[Number, list[str]], tests: dict[str, Number]) -> list[st
         if "words only" in proof:
             if own or cited:
                 lines.append(f"{name} is said to be words only, and has a test")
-        elif not own:
+        elif not own and not LAB.search(proof):
             lines.append(f"{name} has no test")
         elif own != cited:
             lines.append(f"{name}: the page names {sorted(cited)}, there are {sorted(own)}")
+        lines += [
+            f"{name}: the lab {lab} claims nothing under this number"
+            for lab in LAB.findall(proof)
+            if (group, n) not in claims.get(lab, set())
+        ]
+        lines += [
+            f"{name}: there is no view {view}"
+            for view in VIEW.findall(proof)
+            if view not in {known.name for known in VIEWS}
+        ]
     lines += [
         f"{test} has a number that is not on the page"
         for test, number in tests.items()
@@ -78,7 +109,14 @@ def test_each_trap_of_the_page_is_proved():
     page, tests = read_page(PAGE.read_text(encoding="utf-8")), read_tests(Path(__file__).parent)
     assert page
     assert tests
-    assert not problems(page, tests)
+    assert not problems(page, tests, read_claims(LABS))
+
+
+def test_each_claim_of_a_lab_is_linked_on_the_page():
+    page = read_page(PAGE.read_text(encoding="utf-8"))
+    for lab, numbers in read_claims(LABS).items():
+        for number in numbers:
+            assert lab in LAB.findall(page[number][-1]), f"T{number[0]}.{number[1]}: lab `{lab}`"
 
 
 GOOD = "| T1.1 | a | b | `test_trap_T1_1_one` |\n| T1.2 | a | b | words only: in the message |\n"
@@ -94,11 +132,15 @@ GOOD = "| T1.1 | a | b | `test_trap_T1_1_one` |\n| T1.2 | a | b | words only: in
         (GOOD, ["T1_1_one", "T1_3_three"], "not on the page"),
         (GOOD.replace("T1.2", "T1.3"), ["T1_1_one"], "not 1 to 2 in order"),
         (GOOD.replace("| b ", ""), ["T1_1_one"], "needs a loose statement"),
+        (GOOD.replace("`test_trap_T1_1_one`", "lab `known`"), [], ""),
+        (GOOD.replace("`test_trap_T1_1_one`", "lab `known`"), ["T1_1_one"], "there are"),
+        (GOOD.replace("`test_trap_T1_1_one`", "lab `other`"), [], "lab other claims nothing"),
+        (GOOD.replace("one`", "one`, view `none`"), ["T1_1_one"], "there is no view none"),
     ],
 )
 def test_the_check_itself_sees_what_is_wrong(text: str, names: list[str], said: str):
     tests = {f"test_trap_{name}": tuple(map(int, name[1:].split("_")[:2])) for name in names}
-    found = problems(read_page(text), tests)
+    found = problems(read_page(text), tests, {"known": {(1, 1)}, "other": {(1, 2)}})
     assert bool(found) is bool(said)
     assert said in "\n".join(found)
 

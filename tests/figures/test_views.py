@@ -25,7 +25,10 @@ def texts(figure: Figure) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("kind", ["own", pytest.param("resnet", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("view", ALL)
 def test_a_picture_says_what_it_shows_and_what_it_rests_on(view: View, kind: str) -> None:
-    few = view.name in ("activations", "excite", "receptive-field", "ablation")
+    few = view.name in (
+        "activations", "excite", "receptive-field", "ablation", "health", "patches", "landscape",
+        "robustness",
+    )  # fmt: skip
     try:
         data = view.compute(subject_of(kind), Options(count=8) if few else Options())
     except DoesNotApply:

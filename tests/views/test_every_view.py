@@ -21,7 +21,11 @@ ALL = [pytest.param(view, id=view.name) for view in VIEWS]
 
 def few(view: View) -> Options:
     """As few images as will do: the numbers do not matter here."""
-    images = view.name in ("activations", "excite", "receptive-field", "ablation")
+    images = view.name in (
+        "activations", "excite", "receptive-field", "ablation", "health", "patches", "landscape",
+        "features",
+        "robustness",
+    )  # fmt: skip
     return Options(count=10) if images else Options()
 
 

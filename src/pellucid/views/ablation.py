@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 
 from pellucid.inspection.ablation import Ablation, ablation
 from pellucid.inspection.activations import find_sites
-from pellucid.inspection.trace import Site
+from pellucid.inspection.formulas import macs
+from pellucid.inspection.trace import Site, looking, trace
 from pellucid.viewdata import DoesNotApply, Proof, ViewData
 from pellucid.views.options import Options, choose
 from pellucid.views.sample import sample
 from pellucid.views.subject import Subject
 
 TAKES = ("on", "layer", "count")
-MOST = 500
+MOST, LEAST = 500, 32
+"""Images that are judged: fewer for a network that costs more."""
+WORK = 400_000_000_000
+"""Multiplications for the whole view, about."""
 UNITS = 64
 
 
@@ -28,14 +33,16 @@ def compute(subject: Subject, options: Options) -> ViewData:
         BadOption: if the layer does not exist.
         DoesNotApply: if no layer has units that can be told apart.
     """
-    many = sample(subject, Options(on=options.on, count=options.count), MOST)
-    batches = list(many.batches())
-    every = find_sites(subject.model, batches[0][0][:1])[:-1]
+    image = next(sample(subject, Options(on=options.on), 1).batches(1))[0]
+    every = find_sites(subject.model, image)[:-1]
     if not every:
         raise DoesNotApply("Before its last layer this model has no layer of units or maps.")
     names = [site.layer for site in every]
     site = every[names.index(choose("layer", options.layer or names[0], names))]
     units = range(min(UNITS, site.shape[0]))
+    most = _affordable(subject, image, len(units))
+    many = sample(subject, Options(on=options.on, count=options.count), most)
+    batches = list(many.batches())
     found = ablation(subject.model, batches, site, len(subject.classes), units)
     shares = {"zero": _points(found, "zero"), "mean": _points(found, "mean")}
     total = int(found.n.sum())
@@ -74,6 +81,13 @@ def compute(subject: Subject, options: Options) -> ViewData:
         ) + _left_out(site),
         subject.provenance(images=many.text, layer=site.layer),
     )  # fmt: skip
+
+
+def _affordable(subject: Subject, image: Tensor, units: int) -> int:
+    """Return how many images are judged unless it was asked for: each two times for each unit."""
+    with looking(subject.model), torch.no_grad():
+        one = sum(macs(op) for op in trace(subject.model, image))
+    return min(MOST, max(LEAST, WORK // max(1, one * (2 * units + 3))))
 
 
 def _points(found: Ablation, key: str) -> Tensor:

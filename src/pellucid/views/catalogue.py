@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from pellucid.figures.ablation import draw_ablation
 from pellucid.figures.activations import draw_activations
@@ -11,11 +12,17 @@ from pellucid.figures.attribution import draw_attribution
 from pellucid.figures.classes import draw_classes
 from pellucid.figures.evolution import draw_evolution
 from pellucid.figures.excite import draw_excite
+from pellucid.figures.features import draw_features
 from pellucid.figures.filters import draw_filters, draw_kinds
+from pellucid.figures.flip import draw_flip
 from pellucid.figures.frame import Draw
+from pellucid.figures.health import draw_health
+from pellucid.figures.landscape import draw_landscape
 from pellucid.figures.logits import draw_logits
 from pellucid.figures.microscope import draw_microscope
+from pellucid.figures.patches import draw_patches
 from pellucid.figures.receptive import draw_receptive
+from pellucid.figures.robustness import draw_robustness
 from pellucid.figures.shapes import draw_shapes
 from pellucid.figures.step import draw_life, draw_step
 from pellucid.viewdata import ViewData
@@ -26,16 +33,23 @@ from pellucid.views import (
     classes,
     evolution,
     excite,
+    features,
     filters,
+    flip,
+    health,
+    landscape,
     life,
     logits,
     microscope,
+    patches,
     receptive,
+    robustness,
     shapes,
     step,
 )
 from pellucid.views.options import Options, choose
 from pellucid.views.subject import Subject
+from pellucid.views.unit_pages import write_unit_pages
 
 
 @dataclass(frozen=True)
@@ -49,6 +63,7 @@ class View:
         compute: reads the subject; draws nothing, prints nothing, changes nothing.
         draw: makes the picture; computes nothing.
         many: it looks at many images of a part of the data, not at one.
+        pages: writes further pages of what was found below a folder; returns those to begin with.
     """
 
     name: str
@@ -57,6 +72,7 @@ class View:
     compute: Callable[[Subject, Options], ViewData]
     draw: Draw
     many: bool = False
+    pages: Callable[[ViewData, Path], tuple[Path, ...]] | None = None
 
 
 VIEWS = (
@@ -78,14 +94,26 @@ VIEWS = (
          excite.TAKES, excite.compute, draw_excite),
     View("attribution", "Which pixels speak for a class: six methods, each with tests it can fail.",
          attribution.TAKES, attribution.compute, draw_attribution),
+    View("flip", "The smallest change of an image that makes the model give another answer.",
+         flip.TAKES, flip.compute, draw_flip),
     View("evolution", "The first layer's filters over the run, and how far each layer went.",
          evolution.TAKES, evolution.compute, draw_evolution),
+    View("health", "Signals, gradients and updates of each layer over the run, with alarms.",
+         health.TAKES, health.compute, draw_health, many=True),
+    View("landscape", "The loss around the weights, and the way by which the run came there.",
+         landscape.TAKES, landscape.compute, draw_landscape, many=True),
     View("step", "The first training step of the run: tensors, gradients, update, forecast.",
          step.TAKES, step.compute, draw_step),
     View("life", "The twelve stages of the run, each with its line of code and its values.",
          life.TAKES, life.compute, draw_life),
+    View("patches", "The pieces of images that excite each unit most, and a page for each unit.",
+         patches.TAKES, patches.compute, draw_patches, many=True, pages=write_unit_pages),
+    View("features", "What units want, with a verdict; how images lie to each other over the run.",
+         features.TAKES, features.compute, draw_features, many=True),
     View("receptive-field", "What a unit can see by the formula, and what it leans on.",
          receptive.TAKES, receptive.compute, draw_receptive, many=True),
+    View("robustness", "Accuracy and confidence when images are shifted, turned, noisy, flat.",
+         robustness.TAKES, robustness.compute, draw_robustness, many=True),
     View("ablation", "What each unit of a layer is worth, for each class.",
          ablation.TAKES, ablation.compute, draw_ablation, many=True),
 )  # fmt: skip

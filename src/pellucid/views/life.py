@@ -90,7 +90,7 @@ def _stages(
     right = shares(found.logits, found.batch.targets)
     stages = (
         ("random weights", line_of(build_model, 'reseed(recipe.seed, "init")'),
-         f"{numbers:,} numbers drawn from seed {task.seed}"),
+         _drawn(subject, numbers, task.seed)),
         ("batches", line_of(Batches, "steps_per_epoch"),
          f"{train:,} training images, {plan.steps_per_epoch:,} batches an epoch"),
         ("one batch", line_of(fit, "task.augment("),
@@ -116,6 +116,14 @@ def _stages(
         {"stage": name, "place": line.place, "code": line.code, "value": value}
         for name, line, value in stages
     ]
+
+
+def _drawn(subject: Subject, numbers: int, seed: int) -> str:
+    """Return where the first weights come from."""
+    file = getattr(subject.recipe.model, "pretrained", "") if subject.recipe else ""
+    if not file:
+        return f"{numbers:,} numbers drawn from seed {seed}"
+    return f"{numbers:,} numbers: the head drawn from seed {seed}, the rest from {file}"
 
 
 def _again(rows: list[dict[str, Any]], steps: int) -> str:

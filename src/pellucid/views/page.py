@@ -46,13 +46,14 @@ def look(subject: Subject, view: View, options: Options) -> ViewData:
     return view.compute(subject, options)
 
 
-def write(view: View, data: ViewData, folder: Path) -> tuple[Path, Path]:
-    """Write the picture and, beside it, its numbers as JSON; return both files."""
+def write(view: View, data: ViewData, folder: Path) -> tuple[Path, ...]:
+    """Write the picture, beside it its numbers as JSON, and further pages; return the files."""
     folder.mkdir(parents=True, exist_ok=True)
     picture, numbers = folder / f"{view.name}.png", folder / f"{view.name}.json"
     replace_file(numbers, (json.dumps(data.plain(), allow_nan=False) + "\n").encode())
     replace_file(picture, png(view.draw(data), dpi=110))
-    return picture, numbers
+    more = view.pages(data, folder) if view.pages else ()
+    return picture, numbers, *more
 
 
 def look_at_all(subject: Subject, options: Options, folder: Path) -> Iterator[Look]:

@@ -9,15 +9,16 @@ import contextlib
 import math
 import os
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, cast
+from typing import Any, cast
 
-import msgspec
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_
 
 from pellucid.distributed.group import Alone, Processes
 from pellucid.distributed.place import Place
+from pellucid.enginespec import EngineSpec as EngineSpec
+from pellucid.enginespec import Precision as Precision
 from pellucid.errors import BadRecipe
 from pellucid.memory import keep_freed_memory
 from pellucid.values import Batch
@@ -28,34 +29,7 @@ fast in fp32, with a fused optimizer and pooling before ReLU (`benchmarks/`). It
 number lies, not what a file holds: checkpoints are written in the usual order."""
 
 
-Precision = Literal["fp32", "bf16", "fp16"]
 TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-class EngineSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a recipe asks for its device.
-
-    Args:
-        device: `auto` takes a GPU if there is one; or `cpu`, `cuda`, `cuda:1`, `mps`.
-        precision: of the forward pass: `fp32`; `bf16`, on a CPU only after its kernels were
-            checked with this model; `fp16`, on a GPU, with a scaled loss.
-        compile: turn the model into kernels of its own with `torch.compile`, which takes long at
-            first. On two cores the networks here became slower with it.
-        threads: CPU threads; 0 leaves the choice to PyTorch.
-        deterministic: on a GPU, only kernels that give the same bits each time. A CPU always
-            does.
-        procs: processes that train together, each on a part of every batch; the command line
-            starts them. `torchrun` starts as many as it is told.
-        timeout: seconds after which a process that does not answer ends the run.
-    """
-
-    device: str = "auto"
-    precision: Precision = "fp32"
-    compile: bool = False
-    threads: Annotated[int, msgspec.Meta(ge=0)] = 0
-    deterministic: bool = False
-    procs: Annotated[int, msgspec.Meta(ge=1)] = 1
-    timeout: Annotated[float, msgspec.Meta(ge=1)] = 300.0
 
 
 ALONE = Alone()

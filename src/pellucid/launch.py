@@ -16,18 +16,39 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
+from typing import Protocol
 
 import torch
 
 from pellucid.distributed.notes import GRACE, Notes
 from pellucid.distributed.place import COMMAND
-from pellucid.distributed.stores import LOOPBACK, PrefixStore, host
+from pellucid.distributed.ray import connected
+from pellucid.distributed.stores import LOOPBACK, PrefixStore, Store, host
+from pellucid.enginespec import EngineSpec
 from pellucid.errors import BadRecipe
 
 POLL = 0.05
 """Seconds between two looks at the processes."""
 FAREWELL = GRACE + 2.0
 """Seconds that the others have to end by themselves after one has failed."""
+
+
+class Process(Protocol):
+    """A process that was started: of `subprocess`, or kept by Ray on some machine."""
+
+    pid: int
+
+    def poll(self) -> int | None:
+        """Return its exit code, negative for a signal; None while it runs."""
+
+    def send_signal(self, number: int, /) -> None:
+        """Send it a signal."""
+
+    def kill(self) -> None:
+        """End it at once."""
+
+    def wait(self) -> object:
+        """Wait until it has ended."""
 
 
 @dataclass
@@ -42,7 +63,7 @@ class Child:
     """
 
     rank: int
-    process: subprocess.Popen[bytes]
+    process: Process
     code: int | None = None
     ours: bool = False
 
@@ -68,20 +89,13 @@ def launch(
         BadRecipe: if there are fewer GPUs than processes, and they would be used.
     """
     cores = _cores()
-    if procs > len(cores):
-        say(
-            f"warning: {procs} processes share {len(cores)} "
-            f"core{'s' * (len(cores) != 1)}: slower than fewer of them."
-        )
+    _warn_of_few(procs, cores, say)
     store, port = host(procs)
     environ = {
         **os.environ,
+        **_meeting(LOOPBACK, port),
         "WORLD_SIZE": str(procs),
         "LOCAL_WORLD_SIZE": str(procs),
-        "MASTER_ADDR": LOOPBACK,
-        "MASTER_PORT": str(port),
-        "TORCHELASTIC_USE_AGENT_STORE": "True",  # what says that rank 0 need not keep the store
-        COMMAND: json.dumps(sys.argv),
     }
     environ.pop("TORCHELASTIC_RESTART_COUNT", None)
     environ.pop("TORCHELASTIC_RUN_ID", None)
@@ -94,10 +108,71 @@ def launch(
                 if not threads:
                     environ["OMP_NUM_THREADS"] = str(len(own))
                 children.append(_start(command, environ, rank, own))
-            notes = Notes(PrefixStore("pellucid/0/0", store), -1, procs, GRACE)
-            return _watch(children, notes, say)
+            return _watch(children, _notes(store, procs), say)
         finally:
             _end(children)
+
+
+def launch_on_ray(
+    command: Sequence[str], recipe: str, engine: EngineSpec, say: Callable[[str], None]
+) -> int:
+    """Let Ray start `command` as `engine.workers` processes; return the exit code of the job.
+
+    All else is as with `launch`: what they are told, how they are watched, Ctrl-C.
+
+    Args:
+        command: the words of one process, after the interpreter.
+        recipe: text of a recipe file that is added to them; empty if they need none.
+        engine: how many, and what each of them uses.
+        say: where lines for a person go.
+
+    Raises:
+        MissingExtra: if Ray is not installed.
+        BadRecipe: if Ray cannot be reached, or has too few CPUs or GPUs.
+    """
+    size, children = engine.workers, list[Child]()
+    with connected() as cluster:
+        cores = _cores() if cluster.own else []
+        if cores:
+            _warn_of_few(size, cores, say)
+        cpus = engine.threads or max(1, len(cores) // size)
+        hired = cluster.hire(size, cpus, engine.device, engine.timeout)
+        here = hired[0].environ["LOCAL_WORLD_SIZE"] == str(size) and hired[0].here
+        address = LOOPBACK if here else cluster.address
+        store, port = host(size, 0, address, address)
+        environ = _meeting(address, port)
+        if not engine.threads:
+            environ["OMP_NUM_THREADS"] = str(cpus)
+        with _passing_on(children):
+            try:
+                for rank, process in enumerate(hired):
+                    process.start(cluster.order(command, recipe, {**environ, **process.environ}))
+                    children.append(Child(rank, process))
+                return _watch(children, _notes(store, size), say)
+            finally:
+                _end(children)
+
+
+def _meeting(address: str, port: int) -> dict[str, str]:
+    """Return what the environment of each process says of the store that is kept here."""
+    return {
+        "MASTER_ADDR": address,
+        "MASTER_PORT": str(port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",  # what says that rank 0 need not keep the store
+        COMMAND: json.dumps(sys.argv),
+    }
+
+
+def _notes(store: Store, procs: int) -> Notes:
+    return Notes(PrefixStore("pellucid/0/0", store), -1, procs, GRACE)
+
+
+def _warn_of_few(procs: int, cores: list[int], say: Callable[[str], None]) -> None:
+    if procs > len(cores):
+        say(
+            f"warning: {procs} processes share {len(cores)} "
+            f"core{'s' * (len(cores) != 1)}: slower than fewer of them."
+        )
 
 
 def check_gpus(device: str, procs: int) -> None:
@@ -169,8 +244,7 @@ def _passing_on(children: list[Child]) -> Iterator[None]:
 
     def heard(number: int, frame: FrameType | None) -> None:
         for child in children:
-            if child.process.poll() is None:
-                child.process.send_signal(number)
+            child.process.send_signal(number)  # does nothing to one that has ended
 
     signals = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.signal(number, heard) for number in signals}

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import safetensors.torch
 import torch
 from torch import Tensor
@@ -97,13 +96,14 @@ def start_together(engine: Engine, built: Assembled, recipe: Recipe, path: Path)
 
 def with_processes(recipe: Recipe, processes: Alone | Together) -> Recipe:
     """Return `recipe` with the number of processes that there are, for who repeats the run."""
-    if recipe.engine.procs > processes.size == 1:
+    if recipe.engine.size > processes.size == 1:
+        key = "procs" if recipe.engine.name == "torch" else "workers"
         raise BadRecipe(
-            f"engine.procs is {recipe.engine.procs}, and this process is alone. The command line "
-            "starts the others: pellucid train --engine.procs N. A program of your own is started "
+            f"engine.{key} is {recipe.engine.size}, and this process is alone. The command line "
+            f"starts the others: pellucid train --engine.{key} N. A program of your own is started "
             "by torchrun --nproc-per-node N."
         )
-    spec = msgspec.structs.replace(recipe.engine, procs=processes.size)
+    spec = recipe.engine.of(processes.size)
     return recipe.with_(engine=spec)
 
 

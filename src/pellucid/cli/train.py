@@ -14,6 +14,7 @@ from pellucid.distributed.place import rank_here, started_as_one_of_several
 
 if TYPE_CHECKING:
     from pellucid.engine import EngineSpec
+    from pellucid.recipe import Recipe
 
 Settings = Annotated[dict[str, Any] | None, Parameter(parse=False)]
 
@@ -30,6 +31,7 @@ def train(
     precision: str | None = None,
     compile: bool = False,
     deterministic: bool = False,
+    tune_speed: bool = False,
     json: bool = False,
     quiet: bool = False,
     dry_run: bool = False,
@@ -61,6 +63,8 @@ def train(
         Compile the model with torch.compile first, and say when that pays.
     deterministic
         On a GPU, only kernels that give the same bits each time.
+    tune_speed
+        Try settings first: the fastest number of threads is taken, others are named.
     json
         Print one JSON object on standard output.
     quiet
@@ -83,12 +87,11 @@ def train(
         from pellucid.cli.dry_run import dry_run as plan
 
         return plan(resolved, Engine.start(resolved.engine), json)
-    if resolved.engine.procs > 1 and not started_as_one_of_several():
-        with tempfile.TemporaryDirectory(prefix="pellucid-") as folder:
-            file = Path(folder) / "recipe.toml"
-            file.write_text(to_toml(to_tree(resolved)), encoding="utf-8")
-            words = ["train", "--recipe", str(file), "--out", str(out)]
-            return _several(words, resolved.engine, json, quiet)
+    if tune_speed:
+        resolved = _tuned(resolved, quiet)
+    if _starts_others(resolved.engine):
+        text = to_toml(to_tree(resolved))
+        return _several(["train", "--out", str(out)], text, resolved.engine, json, quiet)
     return _run(
         lambda console, stop: train_recipe(resolved, out, console=console, stop=stop), json, quiet
     )
@@ -99,7 +102,7 @@ def resume(
 ) -> int:
     """Go on with a run from its newest good checkpoint, as if it had never stopped.
 
-    With --engine.procs N another number of processes does it.
+    With --engine.procs N another number of processes does it, with --engine.workers N Ray's.
 
     Parameters
     ----------
@@ -114,9 +117,21 @@ def resume(
 
     _not_both(settings)
     engine = _engine_of(run, settings)
-    if engine.procs > 1 and not started_as_one_of_several():
-        return _several(["resume", run], engine, json, quiet)
+    if _starts_others(engine):
+        return _several(["resume", run], "", engine, json, quiet)
     return _run(lambda console, stop: resume_run(run, console=console, stop=stop), json, quiet)
+
+
+def _tuned(recipe: Recipe, quiet: bool) -> Recipe:
+    """Return `recipe` with settings that are faster on this machine."""
+    from pellucid.bench.tune import tuned
+    from pellucid.sinks.console import Console
+
+    console = Console(None if quiet else sys.stderr)
+    try:
+        return tuned(recipe, console)
+    finally:
+        console.close()
 
 
 def _not_both(settings: dict[str, Any] | None) -> None:
@@ -124,11 +139,17 @@ def _not_both(settings: dict[str, Any] | None) -> None:
     from pellucid.errors import BadRecipe
 
     asked = (settings or {}).get("engine", {})
-    if started_as_one_of_several() and isinstance(asked, dict) and "procs" in asked:
+    starts = {"name", "procs", "workers"} & set(asked if isinstance(asked, dict) else ())
+    if started_as_one_of_several() and starts:
         raise BadRecipe(
-            "--engine.procs starts processes, and this one is one of several already (torchrun). "
-            "Leave one of the two out."
+            f"--engine.{min(starts)} starts processes, and this one is one of several already "
+            "(torchrun). Leave one of the two out."
         )
+
+
+def _starts_others(engine: EngineSpec) -> bool:
+    """Return whether this process is to start those that train, which it is not itself."""
+    return (engine.size > 1 or engine.name == "ray") and not started_as_one_of_several()
 
 
 def _engine_of(run: str, settings: dict[str, Any] | None) -> EngineSpec:
@@ -142,32 +163,42 @@ def _engine_of(run: str, settings: dict[str, Any] | None) -> EngineSpec:
     from pellucid.runs.listing import find
 
     given = settings or {}
-    if set(given) - {"engine"} or set(given.get("engine", {})) - {"procs"}:
+    asked = given.get("engine", {})
+    if set(given) - {"engine"} or set(asked) - {"procs", "workers"} or len(asked) > 1:
         raise BadRecipe(
             "resume goes on with the recipe of the run; the only setting that it takes is "
-            "--engine.procs N."
+            "--engine.procs N, or with Ray --engine.workers N."
         )
     if started_as_one_of_several():
         return EngineSpec()  # who started this one has settled it
-    tree = {**read_toml(find(run).path / RECIPE).get("engine", {}), **given.get("engine", {})}
+    stored = read_toml(find(run).path / RECIPE).get("engine", {})
+    if asked:
+        name = "ray" if "workers" in asked else "torch"
+        stored = {**stored, "name": name, "procs": 1, "workers": 1, **asked}
     try:
-        return msgspec.convert(tree, EngineSpec, strict=False)
+        return msgspec.convert(stored, EngineSpec, strict=False)
     except msgspec.ValidationError as error:
         raise BadRecipe(f"engine of {run}: {error}") from None
 
 
-def _several(words: list[str], engine: EngineSpec, json: bool, quiet: bool) -> int:
-    """Run the command `words` as several processes."""
-    from pellucid.launch import check_gpus, launch
+def _several(words: list[str], recipe: str, engine: EngineSpec, json: bool, quiet: bool) -> int:
+    """Run the command `words` as several processes, with the text of a recipe or without."""
+    from pellucid.launch import check_gpus, launch, launch_on_ray
 
+    words = ["-m", "pellucid", *words, *["--json"] * json, *["--quiet"] * quiet]
+    if engine.name == "ray":
+        return launch_on_ray(words, recipe, engine, _say)
     check_gpus(engine.device, engine.procs)
-    words += ["--json"] * json + ["--quiet"] * quiet
-    return launch(
-        [sys.executable, "-m", "pellucid", *words],
-        engine.procs,
-        engine.threads,
-        lambda text: print(text, file=sys.stderr, flush=True),
-    )
+    with tempfile.TemporaryDirectory(prefix="pellucid-") as folder:
+        if recipe:
+            file = Path(folder) / "recipe.toml"
+            file.write_text(recipe, encoding="utf-8")
+            words += ["--recipe", str(file)]
+        return launch([sys.executable, *words], engine.procs, engine.threads, _say)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _run(work: Any, json: bool, quiet: bool) -> int:

@@ -215,7 +215,8 @@ def overlay(tree: Tree, changes: Tree) -> Tree:
     for key, value in changes.items():
         old = merged.get(key)
         if isinstance(value, dict) and isinstance(old, dict):
-            renamed = "name" in value and value["name"] != old.get("name")
+            typed = get_args(SECTIONS.get(key))  # its name chooses among types
+            renamed = typed and "name" in value and value["name"] != old.get("name")
             merged[key] = dict(value) if renamed else overlay(old, value)
         elif value in ("off", False) and isinstance(old, dict | None) and key not in SECTIONS:
             merged.pop(key, None)

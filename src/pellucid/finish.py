@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ def finish(
     summary = {
         "run": str(run.path),
         "data": built.splits.train.name.rsplit("/", 1)[0],
+        "relabelled": splits.relabelled and asdict(splits.relabelled),
         "model": type(built.state.model).__name__,
         "test": test,
         "validation": validation,
@@ -133,6 +135,12 @@ def result_text(summary: dict[str, Any]) -> str:
         scores = summary[name]
         if scores:
             lines.append(f"{name} accuracy: {percent(scores['correct'], scores['n'])}")
+    table = summary.get("relabelled")
+    if table:
+        lines.append(
+            f"labels: {sum(table['changed']):,} corrected, {sum(table['left_out']):,} images left "
+            f"out, by {table['file']}"
+        )
     found = summary.get("diagnosis", ())
     if found:
         lines.append(f"diagnosis: {', '.join(f['severity'] + ' ' + f['name'] for f in found)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 from pellucid.assemble import Assembled
@@ -139,10 +140,11 @@ def level(engine: Engine, built: Assembled) -> str:
 
 
 def data_facts(built: Assembled) -> dict[str, Any]:
-    """Return what a checkpoint has to know of the data: digest, classes, preprocessing."""
+    """Return what a checkpoint has to know of the data: digest, labels, classes, preprocessing."""
     splits = built.splits
     return {
         "data_digest": splits.digest,
+        "relabelled": splits.relabelled and asdict(splits.relabelled),
         "classes": list(splits.train.classes),
         "preprocessing": {
             "shape": list(built.preprocessing.shape),

@@ -15,7 +15,8 @@ data) alone, and a resumed run needs no saved generator state.
 | `sweep`   | trial        | what a search proposes                    |
 
 Looking at a finished run draws from streams of its own: `replicates` (sign tests and bootstrap),
-`look`, `shuffle-filter`, `shuffle-weights`, `filter-signs`, `randomise`, `deletion-order` (views).
+`look`, `shuffle-filter`, `shuffle-weights`, `filter-signs`, `randomise`, `deletion-order`,
+`ascend`, `noise-pictures`, `flip`, `turn`, `landscape`, `noise` (views), `bench` (yardsticks).
 """
 
 from __future__ import annotations

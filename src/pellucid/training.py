@@ -291,7 +291,7 @@ def _check_recipe(checkpoint: Checkpoint, recipe: Recipe) -> None:
     for tree in (before, now):
         for board in ("tensorboard", "visdom"):  # another board changes no number
             tree["record"].pop(board, None)
-        for key in ("procs", "timeout"):  # what another number of processes changes is said
+        for key in ("name", "procs", "workers", "timeout"):  # another number of processes is said
             tree["engine"].pop(key, None)
     changed = differences(before, now)
     if changed:
@@ -310,6 +310,13 @@ def _check_environment(run: Run, engine: Engine, built: Assembled, console: Cons
         raise BadRun(
             f"{run.path / ENVIRONMENT} is missing or lacks the digest of the data, so nobody can "
             "tell whether this is the same data. Restore the file, or start a new run."
+        )
+    table = built.splits.relabelled
+    before_table = before["data"].get("relabelled") or {}
+    if table and table.sha256 != before_table.get("sha256", table.sha256):
+        raise DataChanged(
+            f"{table.file} (--data.relabel) has changed since {run.path} was started. Restore it, "
+            "or start a new run with it."
         )
     digest = built.splits.digest
     if stored != digest:

@@ -118,6 +118,7 @@ class Loaded:
         test: the data's own test part, or None.
         notes: sentences for the user: what was chosen, skipped or noticed.
         random: True if reading the data drew random numbers, so that it cannot be repeated.
+        relabel: a table of corrected labels, to be used once the parts are drawn; or None.
     """
 
     train: ImageSet
@@ -125,6 +126,33 @@ class Loaded:
     test: ImageSet | None = None
     notes: tuple[str, ...] = ()
     random: bool = False
+    relabel: str | None = None
+
+
+@dataclass(frozen=True)
+class Relabelled:
+    """What a table of corrected labels did.
+
+    Args:
+        file: the table.
+        sha256: of its bytes.
+        changed: labels that were changed, in the training and in the validation part.
+        left_out: images that were left out, likewise.
+    """
+
+    file: str
+    sha256: str
+    changed: tuple[int, ...]
+    left_out: tuple[int, ...]
+
+    @property
+    def note(self) -> str:
+        """What was done, for a person."""
+        (train, held), (no_train, no_held) = self.changed, self.left_out
+        return (
+            f"labels corrected by {self.file}: {train:,} of training, {held:,} of validation "
+            f"images; left out: {no_train:,} and {no_held:,}"
+        )
 
 
 @dataclass(frozen=True)
@@ -136,6 +164,7 @@ class Splits:
     test: ImageSet
     notes: tuple[str, ...] = ()
     random: bool = False
+    relabelled: Relabelled | None = None
 
     @functools.cached_property
     def digest(self) -> str:

@@ -14,10 +14,12 @@ from pellucid.cli.main import HELP, build, render_help, run
 
 FROZEN = {
     "train": ["--data", "--recipe", "--out", "--epochs", "--seed", "--device", "--precision",
-              "--compile", "--deterministic", "--json", "--quiet", "--dry-run"],
+              "--compile", "--deterministic", "--tune-speed", "--json", "--quiet", "--dry-run"],
     "resume": ["--run", "--json", "--quiet"],
     "preflight": ["--data", "--recipe", "--lr-range", "--out", "--epochs", "--seed", "--device",
                   "--precision", "--json", "--quiet"],
+    "bench": ["--data", "--recipe", "--steps", "--no-settings", "--try-compile", "--device",
+              "--precision", "--json", "--quiet"],
     "evaluate": ["--run", "--on", "--device", "--json"],
     "report": ["--run", "--markdown", "--pdf", "--device", "--json"],
     "compare-runs": ["--runs", "--on", "--out", "--json"],

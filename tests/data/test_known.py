@@ -199,7 +199,7 @@ def test_sources_are_values_of_a_recipe():
         (Cifar100(), "cifar100"),
     ):
         written = msgspec.to_builtins(source)
-        assert written == {"name": name, "root": "", "validation": 0.1}
+        assert written == {"name": name, "root": "", "validation": 0.1, "relabel": None}
         assert msgspec.convert(written, union) == source
         typed: DataSource = source
         assert (typed.validation, typed.test) == (0.1, 0.0)

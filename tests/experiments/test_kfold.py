@@ -67,6 +67,34 @@ def test_each_image_is_judged_once_by_a_model_that_has_not_seen_it(done: Done) -
         assert trained | held == set(range(5000))
 
 
+def test_suspects_that_a_person_has_gone_through_are_fed_back(done: Done, tmp_path: Path) -> None:
+    """The very table, with three cells filled in, changes the labels of these three images."""
+    experiment, _, recipe = done
+    with (experiment.path / SUSPECTS).open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert all(len(row["sha256"]) == 32 for row in rows)
+    for row in rows[:3]:
+        row["relabel"] = row["suggested"]
+    fixed = tmp_path / "fixed.csv"
+    with fixed.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    data = Digits(relabel=str(fixed))
+    loaded = Digits().load().train
+    parts = split(data.load(), data.validation, data.test, recipe.seed, FoldSpec(1))
+    labels = dict(zip(parts.train.rows.tolist(), parts.train.targets.tolist(), strict=True))
+    changed = {i: str(label) for i, label in labels.items() if label != int(loaded.targets[i])}
+    assert changed == {int(row["id"]): row["suggested"] for row in rows[:3]}
+    rows[0]["sha256"] = rows[1]["sha256"]  # other pixels than those that were meant
+    with fixed.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    with pytest.raises(BadData, match="line 2: the pixels of image"):
+        split(data.load(), data.validation, data.test, recipe.seed, FoldSpec(1))
+
+
 def test_mean_and_standard_deviation_are_those_of_the_folds(done: Done) -> None:
     experiment, summary, _ = done
     scores = [summary["folds"][str(fold)]["accuracy"] for fold in range(3)]

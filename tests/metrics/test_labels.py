@@ -102,6 +102,7 @@ def test_the_table_of_suspects_can_be_edited() -> None:
         "p_label",
         "p_suggested",
         "relabel",
+        "sha256",
     ]
     assert {row["relabel"] for row in rows} == {""}
     assert int(rows[0]["id"]) == int(table.index[found.found[0].row])

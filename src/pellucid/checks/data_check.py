@@ -20,6 +20,7 @@ from pellucid.checks.data_duplicates import PARTS, find_copies
 from pellucid.checks.data_files import Pile, Rows, archive_pile, pile_of
 from pellucid.checks.data_kinds import kind_findings, sizes
 from pellucid.checks.data_leakage import Known, copy_findings
+from pellucid.checks.data_order import looks_of, order_findings
 from pellucid.checks.data_pictures import EXAMPLES, Pictures, measure
 from pellucid.checks.data_text import DataFinding, sorted_findings
 from pellucid.errors import BadData
@@ -134,6 +135,14 @@ def _report(
                 *kind_findings(pictures, labels, rows.classes, total),
                 *class_findings(rows.classes, counts, rows.named),
                 *copy_findings(copies, known),
+                *order_findings(
+                    lambda some: looks_of(
+                        pictures.thumbs[some], pictures.mean[some], pictures.square[some]
+                    ),
+                    labels,
+                    parts,
+                    rows.classes,
+                ),
             ]
         ),
         notes=rows.notes,

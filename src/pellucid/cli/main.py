@@ -17,6 +17,7 @@ COMMANDS = (
     ("train", "pellucid.cli.train:train", "Train a classifier, judge it, keep everything."),
     ("resume", "pellucid.cli.train:resume", "Go on with a run that was stopped or killed."),
     ("preflight", "pellucid.cli.preflight:preflight", "Check data, model and recipe before a run."),
+    ("bench", "pellucid.cli.bench:bench", "Measure machine and step; propose faster settings."),
     ("compare", "pellucid.cli.compare:compare", "Compare recipes on equal terms, with a verdict."),
     ("kfold", "pellucid.cli.kfold:kfold", "Cross-validate a recipe, then train on everything."),
     ("sweep", "pellucid.cli.sweep:sweep", "Search for good settings with Optuna."),

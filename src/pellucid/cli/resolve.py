@@ -75,6 +75,9 @@ def resolve(data: str | None, options: Options) -> Recipe:
             _without_path(to_tree(named(options.recipe, source["name"]))), {"data": source}
         )
     tree = overlay(overlay(tree, options.settings or {}), options.tree())
+    table = tree["data"].get("relabel")
+    if isinstance(table, str):  # a resume from another folder has to find it, too
+        tree["data"] = {**tree["data"], "relabel": str(Path(table).expanduser().resolve())}
     return from_tree(tree, where)
 
 

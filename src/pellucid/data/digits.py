@@ -21,6 +21,8 @@ class Digits(
 
     Args:
         validation: share of the training images for validation, in [0, 1).
+        relabel: a CSV file of corrected labels, such as the predictions/suspects.csv of a k-fold
+            once a person has filled it in; the data itself is not changed.
 
     >>> loaded = Digits().load()
     >>> len(loaded.train), len(loaded.test), loaded.train.shape
@@ -29,11 +31,12 @@ class Digits(
 
     test: ClassVar[float] = 0.0
     validation: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.1
+    relabel: str | None = None
 
     def load(self, progress: Progress = no_progress) -> Loaded:
         """Return both parts."""
         del progress
-        return Loaded(train=_part("train", "train"), test=_part("test", "t10k"))
+        return Loaded(_part("train", "train"), test=_part("test", "t10k"), relabel=self.relabel)
 
 
 def _part(name: str, stem: str) -> ImageSet:

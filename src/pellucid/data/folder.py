@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -42,6 +43,8 @@ class Folder(
             down to a multiple of 8, from 8 to 64.
         memory: gigabytes; larger sets stay on disk and are mapped.
         skip_unreadable: go on without the files that are no readable images.
+        relabel: a CSV file of corrected labels, such as the predictions/suspects.csv of a k-fold
+            once a person has filled it in; the data itself is not changed.
     """
 
     path: str
@@ -50,6 +53,7 @@ class Folder(
     size: Size = 0
     memory: Gigabytes = 2.0
     skip_unreadable: bool = False
+    relabel: str | None = None
 
     def load(self, progress: Progress = no_progress) -> Loaded:
         """Return the images, decoded or from the cache.
@@ -63,7 +67,8 @@ class Folder(
             BadData: if the folder has no classes, or a class is empty or only in one part.
         """
         name = Path(self.path).expanduser().resolve().name
-        return load_files(folder_source(self, name, 0, progress), progress)
+        loaded = load_files(folder_source(self, name, 0, progress), progress)
+        return replace(loaded, relabel=self.relabel)
 
 
 def folder_source(folder: Folder, name: str, channels: int, progress: Progress) -> Source:

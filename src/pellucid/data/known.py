@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -74,11 +75,14 @@ class Mnist(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="mnist"
         root: a folder with `mnist/` or `MNIST/raw/`. If empty: PELLUCID_DATA, then the cache,
             then the network.
         validation: share of the training images that becomes validation.
+        relabel: a CSV file of corrected labels, such as the predictions/suspects.csv of a k-fold
+            once a person has filled it in; the data itself is not changed.
     """
 
     test: ClassVar[float] = 0.0  # each brings its own test images
     root: str = ""
     validation: Share = 0.1
+    relabel: str | None = None
 
     def load(self, progress: Progress = no_progress) -> Loaded:
         """Return the images, uint8 (M, 1, 28, 28).
@@ -87,7 +91,7 @@ class Mnist(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="mnist"
             DataNotFound: saying where was looked and what to do.
             BadData: if files are there but damaged.
         """
-        return locate("mnist", self.root, mnist.MNIST, progress)
+        return replace(locate("mnist", self.root, mnist.MNIST, progress), relabel=self.relabel)
 
 
 class FashionMnist(
@@ -101,11 +105,14 @@ class FashionMnist(
         root: a folder with `fashion-mnist/` or `FashionMNIST/raw/`. If empty: PELLUCID_DATA, then
             the cache, then the network.
         validation: share of the training images that becomes validation.
+        relabel: a CSV file of corrected labels, such as the predictions/suspects.csv of a k-fold
+            once a person has filled it in; the data itself is not changed.
     """
 
     test: ClassVar[float] = 0.0  # each brings its own test images
     root: str = ""
     validation: Share = 0.1
+    relabel: str | None = None
 
     def load(self, progress: Progress = no_progress) -> Loaded:
         """Return the images, uint8 (M, 1, 28, 28).
@@ -114,7 +121,9 @@ class FashionMnist(
             DataNotFound: saying where was looked and what to do.
             BadData: if files are there but damaged.
         """
-        return locate("fashion-mnist", self.root, mnist.FASHION, progress)
+        return replace(
+            locate("fashion-mnist", self.root, mnist.FASHION, progress), relabel=self.relabel
+        )
 
 
 class Cifar10(
@@ -129,11 +138,14 @@ class Cifar10(
             `cifar10/` or `cifar10-jpg/`, or `cifar10-jpg.tar.gz`. If empty: PELLUCID_DATA, then
             the cache, then the network.
         validation: share of the training images that becomes validation.
+        relabel: a CSV file of corrected labels, such as the predictions/suspects.csv of a k-fold
+            once a person has filled it in; the data itself is not changed.
     """
 
     test: ClassVar[float] = 0.0  # each brings its own test images
     root: str = ""
     validation: Share = 0.1
+    relabel: str | None = None
 
     def load(self, progress: Progress = no_progress) -> Loaded:
         """Return the images, uint8 (M, 3, 32, 32).
@@ -142,7 +154,7 @@ class Cifar10(
             DataNotFound: saying where was looked and what to do.
             BadData: if files are there but damaged.
         """
-        return locate("cifar10", self.root, cifar.CIFAR10, progress)
+        return replace(locate("cifar10", self.root, cifar.CIFAR10, progress), relabel=self.relabel)
 
 
 class Cifar100(
@@ -156,11 +168,14 @@ class Cifar100(
         root: a folder with `cifar-100-python/` or `cifar-100-python.tar.gz`, or an image folder as
             for CIFAR-10. If empty: PELLUCID_DATA, then the cache, then the network.
         validation: share of the training images that becomes validation.
+        relabel: a CSV file of corrected labels, such as the predictions/suspects.csv of a k-fold
+            once a person has filled it in; the data itself is not changed.
     """
 
     test: ClassVar[float] = 0.0  # each brings its own test images
     root: str = ""
     validation: Share = 0.1
+    relabel: str | None = None
 
     def load(self, progress: Progress = no_progress) -> Loaded:
         """Return the images, uint8 (M, 3, 32, 32).
@@ -169,4 +184,6 @@ class Cifar100(
             DataNotFound: saying where was looked and what to do.
             BadData: if files are there but damaged.
         """
-        return locate("cifar100", self.root, cifar.CIFAR100, progress)
+        return replace(
+            locate("cifar100", self.root, cifar.CIFAR100, progress), relabel=self.relabel
+        )

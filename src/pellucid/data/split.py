@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pellucid.data.folds import folds
+from pellucid.data.relabel import relabelled
 from pellucid.errors import BadData
 from pellucid.seeds import generator
 from pellucid.values import FoldRule, ImageSet, Loaded, Splits
@@ -20,6 +21,8 @@ def split(
     """Return the three parts of `loaded`; parts that the data brings are kept as they are.
 
     Images of one group, where the data names groups, are never in two parts that are split here.
+    Labels that a table corrects are corrected once the parts are drawn: the same images are in the
+    same part with and without it.
 
     Args:
         loaded: what the source brought.
@@ -55,13 +58,16 @@ def split(
         train, held = train.part(keep), train.part(take, _sibling(train, "validation"))
         notes.append(f"validation part: {len(held)} of {len(keep) + len(take)} images, by seed")
     none = torch.empty(0, dtype=torch.int64)
-    splits = Splits(
+    parts = (
         train,
         train.part(none, _sibling(train, "validation")) if held is None else held,
         train.part(none, _sibling(train, "test")) if sealed is None else sealed,
-        tuple(notes),
-        loaded.random,
     )
+    done = None
+    if loaded.relabel is not None:
+        parts, done = relabelled(parts, loaded.relabel)
+        notes.append(done.note)
+    splits = Splits(*parts, tuple(notes), loaded.random, done)
     _check(splits)
     return splits
 

@@ -36,6 +36,8 @@ class Csv(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="csv", ta
         skip_unreadable: go on without the files that are no readable images.
         group_column: a column that says which images belong together (a patient, a video); those
             of one group are never in two parts that are split off here.
+        relabel: a CSV file of corrected labels, such as the predictions/suspects.csv of a k-fold
+            once a person has filled it in; the data itself is not changed.
     """
 
     path: str
@@ -46,6 +48,7 @@ class Csv(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="csv", ta
     memory: Gigabytes = 2.0
     skip_unreadable: bool = False
     group_column: str = ""
+    relabel: str | None = None
 
     def load(self, progress: Progress = no_progress) -> Loaded:
         """Return the images, decoded or from the cache.
@@ -74,7 +77,7 @@ class Csv(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="csv", ta
             skip_unreadable=self.skip_unreadable,
             notes=notes,
         )
-        loaded = load_files(source, progress)
+        loaded = replace(load_files(source, progress), relabel=self.relabel)
         return _with_groups(loaded, unique) if self.group_column else loaded
 
 

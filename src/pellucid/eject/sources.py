@@ -52,6 +52,12 @@ def data_text(facts: Facts, arrays: Path | None, parts: Collector) -> DataText:
     if arrays is not None:
         return DataText(arrays.resolve(), "the file of decoded images", texts.ARRAYS)
     data = facts.recipe.data
+    table = getattr(data, "relabel", None)
+    if table is not None:
+        raise CannotEject(
+            f"data.relabel: a script does not read the table of corrected labels {table}. Let "
+            "images and labels be written for it: pellucid eject RUN --arrays data.npz"
+        )
     if isinstance(data, Digits | Mnist | FashionMnist):
         return _idx(facts, data, parts)
     if isinstance(data, Folder | Csv):

@@ -31,6 +31,7 @@ from pellucid.plan import steps
 from pellucid.recipe import Recipe
 from pellucid.runs.folder import METRICS, Run
 from pellucid.runs.predictions import FIXED, FOLD, read_predictions, suspect_table
+from pellucid.runs.tables import fingerprints
 from pellucid.sinks.console import Console
 from pellucid.stopping import NeverStop, StopSpec
 
@@ -98,7 +99,12 @@ def kfold(
             experiment.write_bytes(OUT_OF_FOLD, out_of_fold(list(runs.values())).encode())
             table = read_predictions(experiment.path / OUT_OF_FOLD)
             found_wrong = suspects(table.predictions, table.folds)
-            experiment.write_bytes(SUSPECTS, suspect_table(found_wrong, table).encode())
+            known = {
+                number: sha256
+                for run in runs.values()
+                for number, sha256 in fingerprints(run.path / "split.csv", "validation").items()
+            }
+            experiment.write_bytes(SUSPECTS, suspect_table(found_wrong, table, known).encode())
             summary["suspects"] = {"count": len(found_wrong.found), "n": found_wrong.n}
         last = None
         if refit and runs:

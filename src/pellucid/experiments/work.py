@@ -84,11 +84,11 @@ def check_asked(recipes: Sequence[Recipe], jobs: int = 1) -> None:
     """
     if jobs < 1:
         raise BadRecipe(f"--jobs must be at least 1: runs side by side. Got {jobs}.")
-    procs = max((recipe.engine.procs for recipe in recipes), default=1)
+    procs = max((recipe.engine.size for recipe in recipes), default=1)
     if procs > 1:
         raise BadRecipe(
-            f"engine.procs is {procs}, and an experiment trains each run in one process. "
-            "For runs side by side: --jobs N"
+            f"The engine is to start {procs} processes, and an experiment trains each run in one "
+            "process. For runs side by side: --jobs N"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -16,7 +17,7 @@ def calibration_figure(
     """Return two reliability diagrams, with bins of equal width and of equal mass.
 
     Args:
-        equal_width: `edges`, `n`, `confidence`, `accuracy` of the bins, `ece` and `floor`.
+        equal_width: `edges`, `n`, `confidence`, `accuracy` of the bins, `ece`, `interval`, `floor`.
         equal_mass: likewise.
         title: shown above all.
     """
@@ -35,7 +36,9 @@ def calibration_figure(
 def _errors(bins: dict[str, Any]) -> str:
     if bins["ece"] is None:
         return "ECE n/a"
-    return f"ECE {100 * bins['ece']:.2f} % (by chance alone: {100 * bins['floor']:.2f} %)"
+    low, high = (100 * end for end in bins.get("interval") or (math.nan, math.nan))
+    between = "" if math.isnan(low) else f"95 %: {low:.2f}-{high:.2f}; "
+    return f"ECE {100 * bins['ece']:.2f} % ({between}by chance: {100 * bins['floor']:.2f} %)"
 
 
 def _diagram(axis: Axes, bins: dict[str, Any]) -> None:
@@ -62,7 +65,7 @@ def _diagram(axis: Axes, bins: dict[str, Any]) -> None:
         xlim=(low, 1.02), ylim=(low, 1.02),
     )  # fmt: skip
     axis.grid(alpha=0.25)
-    legend = axis.legend(fontsize=9, loc="upper left")
+    legend = axis.legend(fontsize=9, loc="best")
     for handle in legend.legend_handles[1:]:
         if handle is not None and hasattr(handle, "set_sizes"):
             handle.set_sizes([40])

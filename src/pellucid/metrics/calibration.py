@@ -6,7 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+
 from pellucid.metrics.answers import CHUNK
+from pellucid.metrics.calibration_interval import ece_interval
 from pellucid.metrics.ranked import Ranked, binned
 from pellucid.values import Predictions
 
@@ -30,6 +33,7 @@ class Reliability:
             accuracy and mean confidence of their bin; None without answers.
         floor: what `ece` would be on as many images by chance, were the confidences exactly the
             chances to be right. An error near it is no error that was shown.
+        interval: the 95 % interval of `ece`, see `ece_interval`; None with fewer than two answers.
     """
 
     edges: tuple[float, ...]
@@ -38,6 +42,7 @@ class Reliability:
     accuracy: tuple[float | None, ...]
     ece: float | None
     floor: float | None
+    interval: tuple[float, float] | None
 
 
 def equal_width(order: Ranked, bins: int = BINS) -> Reliability:
@@ -122,15 +127,18 @@ def _slope(predictions: Predictions, scale: float) -> tuple[float, float]:
 
 def _reliability(order: Ranked, edges: Sequence[float]) -> Reliability:
     found, total = binned(order, edges), len(order)
-    gaps = sum(abs(sure - right) for sure, right in zip(found.sure, found.right, strict=True))
+    gaps = torch.tensor(found.sure, dtype=torch.float64) - torch.tensor(found.right)
+    # Equal where confidences are the chances to be right; else the larger one, to be careful.
+    noise = torch.tensor([found.spread, found.squares], dtype=torch.float64).amax(0).sqrt()
     chance = math.sqrt(2 / math.pi) * sum(math.sqrt(spread) for spread in found.spread)
     return Reliability(
         tuple(edges),
         found.n,
         _means(found.sure, found.n),
         _means(found.right, found.n),
-        gaps / total if total else None,
+        float(gaps.abs().sum()) / total if total else None,
         chance / total if total else None,
+        ece_interval(gaps / total, noise / total) if total > 1 else None,
     )
 
 

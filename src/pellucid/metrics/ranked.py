@@ -37,12 +37,14 @@ class Bins:
         right: right ones.
         sure: sum of their confidences.
         spread: sum of confidence * (1 - confidence).
+        squares: sum of (confidence - 1)^2 of right answers and confidence^2 of wrong ones.
     """
 
     n: tuple[int, ...]
     right: tuple[int, ...]
     sure: tuple[float, ...]
     spread: tuple[float, ...]
+    squares: tuple[float, ...]
 
 
 def ranked(confidence: Tensor, right: Tensor) -> Ranked:
@@ -60,9 +62,14 @@ def binned(order: Ranked, edges: Sequence[float]) -> Bins:
     cuts = [0, *np.searchsorted(order.every, inner, side="right").tolist(), len(order.every)]
     hits = [0, *np.searchsorted(order.right, inner, side="right").tolist(), len(order.right)]
     pieces = [order.every[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
+    good = [order.right[a:b] for a, b in zip(hits, hits[1:], strict=False)]
     return Bins(
         tuple(len(piece) for piece in pieces),
         tuple(b - a for a, b in zip(hits, hits[1:], strict=False)),
         tuple(float(piece.sum()) for piece in pieces),
         tuple(float((piece * (1 - piece)).sum()) for piece in pieces),
+        tuple(  # (c - 1)^2 = c^2 - (2 c - 1), summed over the right ones
+            float(max(0.0, (piece * piece).sum() - (2 * hit - 1).sum()))
+            for piece, hit in zip(pieces, good, strict=True)
+        ),
     )

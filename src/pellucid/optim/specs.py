@@ -27,7 +27,8 @@ class Optimizing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         lr: the full learning rate, which the schedule scales.
         weight_decay: L2: added to the gradient as `weight_decay * weight`; in `adamw` and `muon`
             decoupled: each step multiplies the weights by `1 - lr * weight_decay`.
-        l1: added to the gradient as `l1 * sign(weight)`, which pulls weights to exactly 0.
+        l1: added to the gradient as `l1 * sign(weight)`, which pulls each weight towards 0 with
+            the same force, however small it is.
     """
 
     lr: Rate

@@ -14,7 +14,9 @@ from pellucid.metrics.confusion import by_column, by_row
 from pellucid.metrics.judgement import Judgement, judge
 from pellucid.metrics.mistakes import mistakes
 from pellucid.report.gallery import Exhibit, Search, exhibits
+from pellucid.report.inside import Inside, looks_inside
 from pellucid.report.opened import set_of, splits_of
+from pellucid.report.suspicious import Suspicious, suspicious_labels
 from pellucid.report.tiles import filters, tile
 from pellucid.runs.evaluation import headline, stored_temperature
 from pellucid.runs.folder import DIAGNOSIS, ENVIRONMENT, METRICS, OPENINGS, RECIPE, TIMING, Run
@@ -69,6 +71,8 @@ class Content:
         samples: per class a name and a picture of its first training image.
         filters: pictures of the first layer's kernels.
         notes: what could not be had, and why.
+        suspicious: labels that are probably wrong, or how to look for them.
+        inside: looks inside the model.
     """
 
     run: str
@@ -85,6 +89,8 @@ class Content:
     samples: list[tuple[str, str]]
     filters: list[str]
     notes: list[str] = field(default_factory=list)
+    suspicious: Suspicious = field(default_factory=Suspicious)
+    inside: list[Inside] = field(default_factory=list)
 
     def numbers(self) -> Facts:
         """Return all numbers of the report as plain values for JSON."""
@@ -96,6 +102,8 @@ class Content:
             "rows": self.rows,
             "diagnosis": self.findings,
             "openings": self.openings,
+            "suspicious_labels": self.suspicious.as_dict(),
+            "inside": {look.name: look.as_dict() for look in self.inside},
             "parts": {
                 part.name: {
                     **part.facts,
@@ -161,6 +169,8 @@ def gather(
         samples=_samples(splits.train) if splits else [],
         filters=filters(model.network) if model else [],
         notes=[*found.problems, *notes],
+        suspicious=suspicious_labels(run, splits),
+        inside=looks_inside(run, splits, device) if model else [],
     )
 
 

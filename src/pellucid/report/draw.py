@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from pellucid.errors import BadRun
 from pellucid.figures.calibration import calibration_figure
 from pellucid.figures.confidence import confidence_figure
 from pellucid.figures.confusion import confusion_figure
@@ -37,9 +38,16 @@ def draw_evaluation(run: Run, part: str, data: ImageSet | None, *, pdf: bool = F
         part: that was judged.
         data: its images; without them the gallery is left out.
         pdf: as PDF too.
+
+    Raises:
+        BadRun: if the run keeps no evaluation on `part`.
     """
     facts = stored_evaluation(run, part)
-    assert facts is not None
+    if facts is None:
+        raise BadRun(
+            f"{run.path}/evaluation/{part}.json is missing. pellucid evaluate {run.path} "
+            f"--on {part} makes it."
+        )
     drawings = figures_of(run, facts)
     numbers = {name: numbers_of(name, facts) for name in drawings}
     if data is not None:

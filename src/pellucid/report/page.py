@@ -110,10 +110,12 @@ def _confidence(facts: Facts) -> list[str]:
         f"confidence: right answers {percent(sure['mean_right'])}, "
         f"wrong ones {percent(sure['mean_wrong'])} on average;",
         f"  {sure['sure_wrong']:,} of {wrong:,} wrong answers at least 90 % sure",
-        f"calibration error (ECE): {percent(width['ece'])} in {len(width['n'])} bins of equal width"
-        f" (by chance: {percent(width['floor'])}),",
-        f"  {percent(mass['ece'])} in {len(mass['n'])} of equal mass (by chance: "
-        f"{percent(mass['floor'])})",
+        "calibration error (ECE):",
+        *(
+            f"  {percent(bins['ece'])} ({between(bins.get('interval'))}; by chance "
+            f"{percent(bins['floor'])}) in {len(bins['n'])} bins of equal {kind}"
+            for kind, bins in (("width", width), ("mass", mass))
+        ),
         f"Brier score: {number(calibration['brier']['value'])} "
         f"({between(calibration['brier']['interval'], 1, 4)})",
     ]

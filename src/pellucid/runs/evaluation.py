@@ -77,8 +77,11 @@ def headline(judged: Judgement) -> dict[str, Any]:
         "per_class": [asdict(score) for score in judged.per_class],
         "pairs": [asdict(pair) for pair in judged.pairs],
         "ece": calibration.equal_width.ece,
+        "ece_interval": calibration.equal_width.interval,
         "ece_equal_mass": calibration.equal_mass.ece,
+        "ece_equal_mass_interval": calibration.equal_mass.interval,
         "brier": calibration.brier.value,
+        "brier_interval": calibration.brier.interval,
         "temperature": asdict(tempered) if tempered else None,
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -161,24 +161,29 @@ def mistake_table(mistakes: Sequence[Mistake], data: ImageSet) -> str:
     return out.getvalue()
 
 
-def suspect_table(suspects: Suspects, table: PredictionTable) -> str:
+def suspect_table(
+    suspects: Suspects, table: PredictionTable, fingerprints: Mapping[int, str] | None = None
+) -> str:
     """Return CSV of labels that are probably wrong, the most suspicious first, to be gone through.
 
     The column `relabel` is empty: a person writes the right class there, or `?` to leave the image
-    out.
+    out. Then `--data.relabel FILE` trains with these labels.
 
     Args:
         suspects: found in the predictions of `table`.
         table: that names the images.
+        fingerprints: SHA-256 of the pixels by id, as in `split.csv`: later they show that a line
+            means this very image.
     """
     out = io.StringIO()
     rows = csv.writer(out, lineterminator="\n")
-    rows.writerow([*FIXED[:3], "suggested", "p_label", "p_suggested", "relabel"])
+    rows.writerow([*FIXED[:3], "suggested", "p_label", "p_suggested", "relabel", "sha256"])
     for found in suspects.found:
+        number = int(table.predictions.index[found.row])
         rows.writerow([
-            int(table.predictions.index[found.row]), cell(table.files[found.row]),
-            cell(found.label), cell(found.suggested),
+            number, cell(table.files[found.row]), cell(found.label), cell(found.suggested),
             f"{found.p_label:.6g}", f"{found.p_suggested:.6g}", "",
+            (fingerprints or {}).get(number, ""),
         ])  # fmt: skip
     return out.getvalue()
 

@@ -6,13 +6,14 @@ Of predictions: `predictions.py` beside this file.
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from pellucid.data.relabel import fingerprint
 from pellucid.values import ImageSet, Splits
 
 GUARDED = ("=", "+", "-", "@", "\t", "\r", "'")
@@ -31,11 +32,18 @@ def split_table(splits: Splits) -> str:
         data: ImageSet = getattr(splits, part)
         labels = data.targets.tolist()
         for chunk in torch.arange(len(data)).split(1000):
-            for i, pixels in zip(chunk.tolist(), data.pixels(chunk).numpy(), strict=True):
-                digest = hashlib.sha256(pixels.tobytes()).hexdigest()[:32]
+            for i, pixels in zip(chunk.tolist(), data.pixels(chunk), strict=True):
+                digest = fingerprint(pixels)
                 name = data.classes[labels[i]]
                 table.writerow([part, int(data.rows[i]), cell(data.file(i)), cell(name), digest])
     return out.getvalue()
+
+
+def fingerprints(path: Path, part: str) -> dict[int, str]:
+    """Return the SHA-256 of each image of `part` by id, from what `split_table` wrote."""
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = csv.DictReader(file)
+        return {int(row["id"]): row["sha256"] for row in rows if row["part"] == part}
 
 
 def metrics_table(rows: Iterable[dict[str, Any]]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from pellucid.data.folds import FoldSpec
 from pellucid.data.preprocessing import Preprocessing
 from pellucid.data.split import split
 from pellucid.engine import EngineSpec
-from pellucid.errors import BadData, BadRecipe
+from pellucid.errors import BadData, BadRecipe, DataChanged
 from pellucid.experiments.folder import Experiment
 from pellucid.experiments.kfold import OUT_OF_FOLD, SUSPECTS, kfold
 from pellucid.experiments.work import Stopped
@@ -152,6 +153,24 @@ def test_stopped_it_goes_on(tiny: Recipe, tmp_path: Path) -> None:
     assert list(summary["folds"]) == ["0", "1"]
     assert summary["out_of_fold"]["n"] == 45
     assert summary["final"] is None
+
+
+def test_labels_corrected_between_folds_are_refused(tmp_path: Path) -> None:
+    table = tmp_path / "fixed.csv"
+    table.write_text("id,label,relabel\n", encoding="utf-8")
+    short = good("digits").with_(
+        data=Digits(relabel=str(table)), length=steps(2), evaluate=steps(2),
+        record=RecordSpec(snapshots=0),
+    )  # fmt: skip
+    asked = iter(range(1, 1000))
+    with pytest.raises(Stopped):  # when the second fold has begun
+        kfold(short, 2, "x", tmp_path / "exp", refit=False, asked=lambda: next(asked) == 3)
+    for path in (tmp_path / "exp").glob("fold-1"):
+        shutil.rmtree(path)
+    first = str(Digits().load().train.classes[int(Digits().load().train.targets[0])])
+    table.write_text(f"id,label,relabel\n0,{first},?\n", encoding="utf-8")
+    with pytest.raises(DataChanged, match="changed between folds: 0; 1. Restore it"):
+        kfold(short, 2, "x", tmp_path / "exp", refit=False)
 
 
 def test_where_the_folds_stop_early_the_last_model_takes_their_mean_length(tmp_path: Path) -> None:

@@ -21,8 +21,9 @@ from pellucid.labs.result import LabResult
 PAGE = Path(__file__).parents[2] / "docs/correctness.md"
 FOLDER = Path(__file__).parents[2] / "src/pellucid/labs"
 FRAME = {
-    "__init__", "catalogue", "checking", "drawing", "exercises", "formula", "notebook",
-    "options", "page", "path", "progress", "questions", "quiz", "result", "rules", "small_net",
+    "__init__", "catalogue", "checking", "drawing", "entries", "exercises", "formula", "notebook",
+    "options", "page", "path", "progress", "question", "questions", "questions_early",
+    "questions_late", "quiz", "result", "rules", "small_net",
     "small_tasks", "surfaces",
 }  # fmt: skip
 
@@ -51,7 +52,7 @@ def test_the_catalogue_loads_no_lab_and_nothing_heavy() -> None:
         "('torch', 'numpy', 'matplotlib', 'msgspec')])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "['pellucid.labs.catalogue']"
+    assert done.stdout.strip() == "['pellucid.labs.catalogue', 'pellucid.labs.entries']"
 
 
 def test_claims_are_checked_without_matplotlib() -> None:

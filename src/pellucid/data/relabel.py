@@ -94,7 +94,8 @@ def relabelled(parts: Parts, path: str) -> tuple[Parts, Relabelled]:
     table = Path(path).expanduser()
     content = _content(table)
     lines = list(_lines(table, content))
-    places = [_place(table, line, find) for find in [_finder(parts)] for line in lines]
+    find = _finder(parts)
+    places = [_place(table, line, find) for line in lines]
     _check_twice(table, lines, places)
     changed, left_out = [0, 0], [0, 0]
     labels = [parts[0].labels.clone(), parts[1].labels.clone()]

@@ -11,7 +11,7 @@ from typing import Any
 
 from pellucid.catalogue import to_tree
 from pellucid.data.folds import FoldSpec
-from pellucid.errors import BadRecipe
+from pellucid.errors import BadRecipe, DataChanged
 from pellucid.experiments.folder import RESULT, Experiment
 from pellucid.experiments.work import (
     Asked,
@@ -94,6 +94,7 @@ def kfold(
         ]
         found = run_all(experiment, folds, jobs, console, asked)
         runs = {index: found[job.name] for index, job in enumerate(folds) if job.name in found}
+        _same_labels(runs)
         summary = summarise(runs, count)
         if len(runs) == count:
             experiment.write_bytes(OUT_OF_FOLD, out_of_fold(list(runs.values())).encode())
@@ -119,6 +120,24 @@ def kfold(
             heading = f"{title}: each fold's validation images"
             experiment.write_figure("curves", png(lines(courses, heading)), courses)
     return experiment, summary
+
+
+def _same_labels(runs: dict[int, Run]) -> None:
+    """Raise if the table of corrected labels was changed after some folds were trained.
+
+    Raises:
+        DataChanged: naming the folds.
+    """
+    tables: dict[str, list[int]] = {}
+    for index, run in runs.items():
+        sha256 = ((run.summary() or {}).get("relabelled") or {}).get("sha256", "")
+        tables.setdefault(sha256, []).append(index)
+    if len(tables) > 1:
+        groups = "; ".join(", ".join(map(str, folds)) for folds in tables.values())
+        raise DataChanged(
+            f"The table of corrected labels (--data.relabel) was changed between folds: {groups}. "
+            "Restore it, or begin anew in another folder: --out FOLDER"
+        )
 
 
 def summarise(runs: dict[int, Run], count: int) -> dict[str, Any]:

@@ -71,13 +71,27 @@ def svg(build: Drawing, prefix: str) -> str:
         build().savefig(out, format="svg", metadata=NO_METADATA)
     text = out.getvalue()
     text = text[text.index("<svg") :]
-    text = re.sub(r' id="([^"]+)"', rf' id="{prefix}-\1"', text)
-    text = re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}-\1)", text)
-    text = re.sub(r'href="#([^"]+)"', rf'href="#{prefix}-\1"', text)
+    text = _own_ids(text, prefix)
     text = re.sub(r' width="[\d.]+pt" height="[\d.]+pt"', "", text, count=1)
     for colour in (INK, *DARK[:2]):
         text = text.replace(colour, "currentColor")
     return text.strip()
+
+
+def _own_ids(text: str, prefix: str) -> str:
+    """Return an SVG with `prefix` before each id, and numbers for those that are hashes.
+
+    Matplotlib hashes places to their last bit, and its layout engine does not repeat that bit.
+    """
+    numbers: dict[str, str] = {}
+
+    def named(found: re.Match[str]) -> str:
+        name = found[2]
+        if re.fullmatch("[a-z]*[0-9a-f]{10}", name):
+            name = numbers.setdefault(name, f"n{len(numbers)}")
+        return f"{found[1]}{prefix}-{name}"
+
+    return re.sub(r'( id="|url\(#|href="#)([^")]+)', named, text)
 
 
 @contextlib.contextmanager

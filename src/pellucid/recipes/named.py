@@ -52,12 +52,14 @@ def good(data: str) -> Recipe:
     - `pellucid train mnist --seed S`: mean 99.42 % over seeds 0 to 2 (99.39, 99.40, 99.48; test n
       = 10,000; 54,000 training images).
 
+    - `pellucid train fashion-mnist`: 92.69 % with seed 0 (test n = 10,000; 54,000 training images),
+      15 epochs, 8 minutes on one thread beside other work.
     - `pellucid train cifar10`: 81.72 % with seed 0 (JPEG copies of the images; test n = 10,000;
       45,000 training images), 12 epochs, 26 minutes on one thread beside other work.
     - An image folder, here 4,317 photos of flowers in 5 classes, at 64 pixels: 66.28 % with seed 0
       (test n = 430), 20 epochs, 20 minutes on one thread beside other work.
 
-    The last two are readings of one seed, no promise.
+    The last three are readings of one seed, no promise.
 
     >>> good("digits").batch_size
     128
@@ -117,6 +119,9 @@ def notes(data: str) -> Recipe:
 
     `pellucid train mnist --recipe notes --seed S`: mean 99.15 % over seeds 0 to 2 (99.00, 99.26,
     99.18; test n = 10,000; 54,000 training images).
+
+    `pellucid train digits --recipe notes --seed S`: mean 97.66 % over seeds 0 to 4 (96.7 to 98.3;
+    test n = 1,000), about a minute on one thread.
 
     >>> str(notes("mnist").length)
     '12 epochs'

@@ -52,7 +52,7 @@ def test_the_catalogue_loads_no_lab_and_nothing_heavy() -> None:
         "('torch', 'numpy', 'matplotlib', 'msgspec')])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "['pellucid.labs.catalogue', 'pellucid.labs.entries']"
+    assert done.stdout.strip() == "['pellucid.labs.entries', 'pellucid.labs.catalogue']"
 
 
 def test_claims_are_checked_without_matplotlib() -> None:

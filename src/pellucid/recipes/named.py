@@ -121,7 +121,8 @@ def notes(data: str) -> Recipe:
     99.18; test n = 10,000; 54,000 training images).
 
     `pellucid train digits --recipe notes --seed S`: mean 97.66 % over seeds 0 to 4 (96.7 to 98.3;
-    test n = 1,000), about a minute on one thread.
+    test n = 1,000), about a minute on one thread. With seed 0 and n = 10,000 each: `fashion-mnist`
+    92.43 %, 5 minutes; `cifar10` (JPEG copies) 70.66 %, 3.5 minutes, on one thread each.
 
     >>> str(notes("mnist").length)
     '12 epochs'

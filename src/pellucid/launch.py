@@ -226,6 +226,8 @@ def _watch(children: list[Child], notes: Notes, say: Callable[[str], None]) -> i
             _end(children)
         time.sleep(POLL)
     codes = [child.code or 0 for child in children]
+    if any((child.code or 0) < 0 and not child.ours for child in children):
+        return 1  # also where the others were told to stop, and did
     failed = [code for code in codes if code > 0] or [1 for code in codes if code]
     return codes[0] if codes[0] > 0 else next(iter(failed), 0)
 

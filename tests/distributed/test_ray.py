@@ -145,12 +145,8 @@ def test_stopped_and_killed_and_gone_on_with(
     """Ctrl-C, then a worker that is killed; the run ends as the one that nothing happened to."""
     with Command(tmp_path, *TRAIN, *ON_RAY, environ=home.environ) as command:
         command.reaches(2)
-        refused = _refused(
-            tmp_path / "second", home, "--engine.workers", "4", "--engine.timeout", "1"
-        )
         command.process.send_signal(signal.SIGINT)
         code, out, err = command.ends()
-    assert "Ray had no place for 4 workers for 1 s: others use what they need" in refused
     assert code == 130
     run = command.run
     first = run.checkpoints.steps()[-1]
@@ -187,6 +183,19 @@ def _refused(folder: Path, home: Home, *words: str) -> str:
     assert (code, out) == (2, "")
     assert not (folder / "runs").exists()
     return err
+
+
+def test_others_use_what_is_needed(tmp_path: Path, home: Home) -> None:
+    endless = ["100000 steps" if word == "80 steps" else word for word in TRAIN]
+    with Command(tmp_path / "first", *endless, *ON_RAY, environ=home.environ) as command:
+        command.reaches(2)
+        refused = _refused(
+            tmp_path / "second", home, "--engine.workers", "4", "--engine.timeout", "1"
+        )
+        command.process.send_signal(signal.SIGINT)
+        assert command.ends()[0] == 130
+    assert "Ray had no place for 4 workers for 1 s: others use what they need" in refused
+    assert _training(home) == []
 
 
 def test_ray_loses_a_worker(tmp_path: Path, home: Home) -> None:

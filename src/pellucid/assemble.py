@@ -24,7 +24,7 @@ from pellucid.seeds import reseed
 from pellucid.state import Best, State
 from pellucid.stopping import NeverStop
 from pellucid.task import Task
-from pellucid.values import ImageSet, Loss, Progress, Splits, no_progress
+from pellucid.values import Batch, ImageSet, Loss, Progress, Splits, no_progress
 
 T = TypeVar("T")
 
@@ -49,6 +49,11 @@ class Assembled:
     splits: Splits
     preprocessing: Preprocessing
     pretrained: dict[str, Any]
+
+    def first(self, engine: Engine) -> Batch:
+        """Return the first piece of the first batch on the device, as evaluation prepares it."""
+        batch = engine.place(next(iter(self.task.train.pieces(0))))
+        return batch.with_images(self.task.prepare(batch.images))
 
 
 def assemble(

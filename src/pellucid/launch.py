@@ -21,7 +21,7 @@ from typing import Protocol
 import torch
 
 from pellucid.distributed.notes import GRACE, Notes
-from pellucid.distributed.place import COMMAND
+from pellucid.distributed.place import COMMAND, usable_cores
 from pellucid.distributed.ray import connected
 from pellucid.distributed.stores import LOOPBACK, PrefixStore, Store, host
 from pellucid.enginespec import EngineSpec
@@ -88,7 +88,7 @@ def launch(
     Raises:
         BadRecipe: if there are fewer GPUs than processes, and they would be used.
     """
-    cores = _cores()
+    cores = usable_cores()
     _warn_of_few(procs, cores, say)
     store, port = host(procs)
     environ = {
@@ -132,7 +132,7 @@ def launch_on_ray(
     """
     size, children = engine.workers, list[Child]()
     with connected() as cluster:
-        cores = _cores() if cluster.own else []
+        cores = usable_cores() if cluster.own else []
         if cores:
             _warn_of_few(size, cores, say)
         cpus = engine.threads or max(1, len(cores) // size)
@@ -255,10 +255,3 @@ def _passing_on(children: list[Child]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _cores() -> list[int]:
-    """Return the cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))

@@ -254,9 +254,7 @@ def _without_test(built: Assembled) -> Assembled:
 def settle(engine: Engine, built: Assembled, console: Console) -> None:
     """Settle the precision on the first batch of the run, and say what was found."""
     task, model = built.task, built.state.model
-    batch = next(iter(task.train.pieces(0)))
-    batch = engine.place(batch)
-    batch = batch.with_images(task.prepare(batch.images))
+    batch = built.first(engine)
     console.line(settle_precision(engine, model, batch.images))
     report = compile_report(engine, model, batch, task.loss, task.plan.steps)
     if report:

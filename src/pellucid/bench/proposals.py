@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import statistics
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import msgspec
 import torch
+from msgspec.structs import replace
 
 from pellucid.assemble import Assembled, assemble
 from pellucid.bench.clocked import endless
 from pellucid.bench.yardsticks import wait
-from pellucid.engine import Engine, Precision
+from pellucid.distributed.place import usable_cores
+from pellucid.engine import Engine, EngineSpec, Precision
 from pellucid.errors import UserError
 from pellucid.loop import fit
 from pellucid.precision import settle_precision
@@ -85,41 +85,29 @@ def candidates(recipe: Recipe, engine: Engine, *, compiled: bool = False) -> lis
         engine: that would compute it.
         compiled: try `torch.compile` too, which takes from ten seconds to minutes.
     """
-    found = []
+    engines: list[tuple[str, str, EngineSpec]] = []
+    asked = recipe.engine
     if engine.device.type == "cpu":
         now = torch.get_num_threads()
-        for threads in range(1, _cores() + 1):
-            if threads != now:
-                setting = f"--engine.threads {threads}"
-                found.append(Candidate(setting, "last bits", _engine(recipe, threads=threads)))
+        counts = [n for n in range(1, len(usable_cores()) + 1) if n != now]
+        engines += [
+            (f"--engine.threads {n}", "last bits", replace(asked, threads=n)) for n in counts
+        ]
     lower: list[Precision] = ["bf16"] if engine.device.type == "cpu" else ["bf16", "fp16"]
-    for precision in lower:
-        if precision != recipe.engine.precision:
-            changed = _engine(recipe, precision=precision)
-            found.append(Candidate(f"--precision {precision}", "rounding", changed))
-    for factor in (2, 4):
-        size = factor * recipe.batch_size
-        found.append(
-            Candidate(f"--batch-size {size}", "the training", recipe.with_(batch_size=size))
-        )
-    if compiled and not recipe.engine.compile:
-        found.append(Candidate("--compile", "last bits", _engine(recipe, compile=True)))
+    engines += [
+        (f"--precision {name}", "rounding", replace(asked, precision=name))
+        for name in lower
+        if name != asked.precision
+    ]
+    if compiled and not asked.compile:
+        engines.append(("--compile", "last bits", replace(asked, compile=True)))
+    found = [
+        Candidate(setting, changes, recipe.with_(engine=spec)) for setting, changes, spec in engines
+    ]
+    for size in (2 * recipe.batch_size, 4 * recipe.batch_size):
+        other = recipe.with_(batch_size=size)
+        found.append(Candidate(f"--batch-size {size}", "the training", other))
     return found
-
-
-def _engine(
-    recipe: Recipe,
-    threads: int | None = None,
-    precision: Precision | None = None,
-    compile: bool | None = None,
-) -> Recipe:
-    given = {"threads": threads, "precision": precision, "compile": compile}
-    changes = {name: value for name, value in given.items() if value is not None}
-    return recipe.with_(engine=msgspec.structs.replace(recipe.engine, **changes))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def tried(recipe: Recipe, candidate: Candidate, rounds: int = ROUNDS) -> Trial:
@@ -140,9 +128,7 @@ def tried(recipe: Recipe, candidate: Candidate, rounds: int = ROUNDS) -> Trial:
                 pair = (plain, other) if number % 2 == 0 else (other, plain)
                 pace = {runner: runner.pace() for runner in pair}
                 ratios.append(pace[other] / pace[plain])
-    except UserError as error:
-        return Trial(candidate.setting, candidate.changes, None, None, None, 0, str(error))
-    except _NotHere as error:
+    except (UserError, _NotHere) as error:
         return Trial(candidate.setting, candidate.changes, None, None, None, 0, str(error))
     middle = statistics.median(ratios)
     return Trial(
@@ -197,8 +183,7 @@ class _Runner:
 def _runner(recipe: Recipe) -> Iterator[_Runner]:
     engine = Engine.start(recipe.engine)
     built = assemble(recipe, engine)
-    batch = engine.place(next(iter(built.task.train.pieces(0))))
-    line = settle_precision(engine, built.state.model, built.task.prepare(batch.images))
+    line = settle_precision(engine, built.state.model, built.first(engine).images)
     if engine.precision != recipe.engine.precision:
         raise _NotHere(line)
     runner = _Runner(recipe, engine, built)

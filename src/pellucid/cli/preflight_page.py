@@ -43,9 +43,7 @@ def check_recipe(
     engine = Engine.start(recipe.engine)
     console.line(f"device: {engine.name}")
     built = assemble(recipe, engine, console.progress)
-    first = next(iter(built.task.train.pieces(0)))
-    images = built.task.prepare(engine.place(first).images)
-    console.line(settle_precision(engine, built.state.model, images))
+    console.line(settle_precision(engine, built.state.model, built.first(engine).images))
     checks: list[Check] = []
     for check in preflight(recipe, engine, built):
         checks.append(check)

@@ -89,6 +89,13 @@ def place(environ: Mapping[str, str] = os.environ) -> Place | None:
     )  # fmt: skip
 
 
+def usable_cores() -> list[int]:
+    """Return the numbers of the cores that this process may use, ascending."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
 def job(environ: Mapping[str, str] = os.environ) -> dict[str, object]:
     """Return what tells this job from others, for the run that it begins; empty without `torchrun`.
 

@@ -16,6 +16,7 @@ from typing import IO, Any
 import msgspec
 
 from pellucid.catalogue import from_toml, from_tree, to_toml, to_tree
+from pellucid.distributed.place import usable_cores
 from pellucid.errors import BadCheckpoint, BadRecipe, Diverged, SaveFailed
 from pellucid.experiments.folder import FAILURES, Experiment
 from pellucid.recipe import Recipe
@@ -69,13 +70,6 @@ class RunConsole(Console):
             super().progress(f"{self.label}: {what}", done, total)
 
 
-def cores() -> list[int]:
-    """Return the numbers of the cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
-
-
 def check_asked(recipes: Sequence[Recipe], jobs: int = 1) -> None:
     """Refuse runs that an experiment cannot train, before its folder is made.
 
@@ -94,7 +88,7 @@ def check_asked(recipes: Sequence[Recipe], jobs: int = 1) -> None:
 
 def threads_for(jobs: int) -> int:
     """Return the CPU threads that each of `jobs` runs side by side gets; at least 1."""
-    return max(1, len(cores()) // jobs)
+    return max(1, len(usable_cores()) // jobs)
 
 
 def with_threads(recipe: Recipe, threads: int) -> Recipe:
@@ -213,7 +207,7 @@ def _side_by_side(
     context = multiprocessing.get_context("spawn")  # a fork of threads that hold locks may hang
     shares = context.Queue()
     leave = context.Event()
-    own = cores()
+    own = usable_cores()
     width = max(1, len(own) // side_by_side)
     for number in range(side_by_side):
         start = number * width % len(own)

@@ -18,7 +18,9 @@ from pellucid.models.mnist_cnn import MnistCNN
 from pellucid.seeds import reseed
 from pellucid.viewdata import DoesNotApply, ViewData
 from pellucid.views import patches as view
+from pellucid.views.catalogue import find_view
 from pellucid.views.options import BadOption, Options
+from pellucid.views.page import write
 from pellucid.views.subject import Subject
 from pellucid.views.unit_pages import address, unit_pages, write_unit_pages
 from tests.views.subjects import Own, digits, splits, subject_of
@@ -168,6 +170,18 @@ def test_view_A11_a_page_for_each_unit_at_an_address_that_stays(tmp_path: Path) 
     assert all((tmp_path / "patches/conv2" / link).is_file() for link in links)
     assert "http" not in page
     assert unit_pages(view.compute(subject(), Options())) == unit_pages(data)
+
+
+def test_view_A11_the_pages_are_written_with_the_picture(tmp_path: Path) -> None:
+    """By the command line too, which writes each view in this way; other views write no pages."""
+    one = subject()
+    files = write(find_view("patches"), view.compute(one, Options(unit=7)), tmp_path)
+    assert [str(file.relative_to(tmp_path)) for file in files] == [
+        "patches.png", "patches.json", "patches/conv2/7.html",
+    ]  # fmt: skip
+    assert all(file.is_file() for file in files)
+    other = find_view("shapes")
+    assert len(write(other, other.compute(one, Options()), tmp_path)) == 2
 
 
 def test_view_A11_one_unit_has_its_page_and_leaves_the_list_alone(tmp_path: Path) -> None:

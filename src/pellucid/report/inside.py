@@ -130,9 +130,9 @@ def _affordable(subject: Subject) -> int:
 
 def _mistakes(subject: Subject, worst: Sequence[Mistake]) -> ViewData:
     """Return integrated gradients of the worst mistakes, for the answer and for the label."""
-    data = subject.part("validation")
     if not worst:
-        raise DoesNotApply("No validation image was taken for another class.")
+        raise DoesNotApply("No validation image was taken for another class, or there are none.")
+    data = subject.part("validation")
     count = min(len(worst), WORK // (_cost(subject) * FEW_STEPS * 6))
     if not count:
         raise DoesNotApply(

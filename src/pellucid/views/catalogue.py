@@ -52,6 +52,12 @@ from pellucid.views.subject import Subject
 from pellucid.views.unit_pages import write_unit_pages
 
 
+def no_pages(data: ViewData, folder: Path) -> tuple[Path, ...]:
+    """Write no further pages: most views are one picture."""
+    del data, folder
+    return ()
+
+
 @dataclass(frozen=True)
 class View:
     """A way to look inside.
@@ -72,7 +78,7 @@ class View:
     compute: Callable[[Subject, Options], ViewData]
     draw: Draw
     many: bool = False
-    pages: Callable[[ViewData, Path], tuple[Path, ...]] | None = None
+    pages: Callable[[ViewData, Path], tuple[Path, ...]] = no_pages
 
 
 VIEWS = (

@@ -52,8 +52,7 @@ def write(view: View, data: ViewData, folder: Path) -> tuple[Path, ...]:
     picture, numbers = folder / f"{view.name}.png", folder / f"{view.name}.json"
     replace_file(numbers, (json.dumps(data.plain(), allow_nan=False) + "\n").encode())
     replace_file(picture, png(view.draw(data), dpi=110))
-    more = view.pages(data, folder) if view.pages else ()
-    return picture, numbers, *more
+    return picture, numbers, *view.pages(data, folder)
 
 
 def look_at_all(subject: Subject, options: Options, folder: Path) -> Iterator[Look]:

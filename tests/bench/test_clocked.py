@@ -15,6 +15,7 @@ from pellucid.bench.clocked import PHASES, StepTimes, step_times
 from pellucid.engine import Engine
 from pellucid.loop import fit
 from pellucid.models.mlp import MLPSpec
+from pellucid.models.resnet import ResNetSpec
 from pellucid.runs.folder import Run
 from pellucid.sinks.boards import Boards
 from pellucid.sinks.console import Console
@@ -32,9 +33,12 @@ def clocked(recipe: Recipe, built: Assembled, engine: Engine, path: Path, count:
 
 
 def test_it_trains_as_the_plain_loop_does(tmp_path: Path) -> None:
-    """Two steps that are not counted, then three; also what counting operations did is undone."""
+    """Two steps that are not counted, then three; also what counting operations did is undone.
+
+    With BatchNorm, which takes note of each batch that it sees.
+    """
     engine = Engine.start(SHORT.engine)
-    long = SHORT.with_(length=steps(50), evaluate=steps(50))
+    long = SHORT.with_(model=ResNetSpec(depth=8, width=4), length=steps(50), evaluate=steps(50))
     built = assemble(long, engine)
     clocked(long, built, engine, tmp_path, 3)
     plain = assemble(long, engine)
@@ -57,7 +61,7 @@ def test_the_parts_add_up_to_the_whole(tmp_path: Path) -> None:
     assert times.images_per_second == pytest.approx(16 / times.whole)
 
 
-@pytest.mark.parametrize("phase", ["input", "forward", "update", "recording"])
+@pytest.mark.parametrize("phase", ["input", "forward", "backward", "update", "recording"])
 def test_what_takes_longer_shows_in_its_part(phase: str, tmp_path: Path) -> None:
     """A part is made to take 50 ms longer; the others do not grow by half as much."""
     engine = Engine.start(SHORT.engine)
@@ -73,6 +77,8 @@ def test_what_takes_longer_shows_in_its_part(phase: str, tmp_path: Path) -> None
         built = replace(built, task=replace(task, augment=slow))
     elif phase == "forward":
         built.state.model.register_forward_hook(lambda *_: time.sleep(0.05))
+    elif phase == "backward":
+        next(built.state.model.parameters()).register_hook(lambda _: time.sleep(0.05))
     elif phase == "update":
         built.state.optimizer.register_step_pre_hook(lambda *_: time.sleep(0.05))
     run = Run.make(tmp_path, "bench")

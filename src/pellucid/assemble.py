@@ -19,7 +19,7 @@ from pellucid.models.init import Default
 from pellucid.optim.freezing import training_mode
 from pellucid.optim.schedules import PlateauSpec
 from pellucid.plan import Plan
-from pellucid.recipe import LossSpec, Pretrained, Recipe
+from pellucid.recipe import LossSpec, Pretrained, Recipe, Seeing
 from pellucid.seeds import reseed
 from pellucid.state import Best, State
 from pellucid.stopping import NeverStop
@@ -91,13 +91,17 @@ def assemble(
     plan = _plan(recipe, batches.steps_per_epoch)
     model = build_model(recipe, preprocessing.shape, classes)
     pretrained = _start(recipe, model, preprocessing.shape, classes) if start else {}
+    probe = _probe(splits.train)
+    if start and isinstance(recipe.init, Seeing):
+        pixels = probe.images[probe.rows]
+        recipe.init.see(model, preprocessing.on(pixels.device)(pixels))
     if isinstance(recipe.model, Pretrained):
         notes = recipe.model.notes(preprocessing.shape)
         splits = replace(splits, notes=(*splits.notes, *notes))
     state = state_of(recipe, engine, model)
     task = Task(
         train=batches,
-        probe=_probe(splits.train),
+        probe=probe,
         validation=splits.validation,
         prepare=prepare,
         augment=_fitting(
@@ -136,7 +140,7 @@ def build_model(recipe: Recipe, shape: tuple[int, int, int], classes: int) -> nn
         model = recipe.model.build(shape, classes)
     except ValueError as error:
         raise BadRecipe(f"The model does not fit the data: {error}.") from None
-    recipe.init.apply(model)
+    _fitting(lambda: recipe.init.apply(model))
     return model
 
 

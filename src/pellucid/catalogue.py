@@ -26,12 +26,14 @@ from pellucid.data.sampling import Balanced, Shuffled
 from pellucid.data.table import Csv
 from pellucid.engine import EngineSpec
 from pellucid.errors import BadRecipe, did_you_mean, nearest
+from pellucid.models.fast_cnn import FastCNNSpec
 from pellucid.models.init import Bad, Default, Kaiming, Xavier
 from pellucid.models.mlp import MLPSpec
 from pellucid.models.mnist_cnn import MnistCNNSpec
 from pellucid.models.resnet import ResNetSpec
 from pellucid.models.simple_cnn import SimpleCNNSpec
 from pellucid.models.timm import TimmSpec
+from pellucid.models.whitening import Whitening
 from pellucid.optim.losses import CrossEntropy
 from pellucid.optim.schedules import (
     Constant,
@@ -57,8 +59,8 @@ FORMAT = 1
 Tree = dict[str, Any]
 
 Data = Digits | Mnist | FashionMnist | Cifar10 | Cifar100 | Folder | Csv
-Model = MnistCNNSpec | SimpleCNNSpec | MLPSpec | ResNetSpec | TimmSpec
-Init = Default | Kaiming | Xavier | Bad
+Model = MnistCNNSpec | SimpleCNNSpec | MLPSpec | ResNetSpec | FastCNNSpec | TimmSpec
+Init = Default | Kaiming | Xavier | Bad | Whitening
 Sampling = Shuffled | Balanced
 Optimizer = SGD | Adagrad | RMSprop | Adam | AdamW | Muon
 Schedule = Constant | StepDecay | MultiStep | Exponential | Cosine | OneCycle | Linear | PlateauSpec

@@ -90,6 +90,14 @@ class InitSpec(Protocol):
         """Draw the weights of `model` anew, or leave them as its own code drew them."""
 
 
+@runtime_checkable
+class Seeing(Protocol):
+    """An `InitSpec` that sets some weights by the training images, after it drew the others."""
+
+    def see(self, model: nn.Module, images: Tensor) -> None:
+        """Set them, by `images` (N, C, H, W) as the network gets them in evaluation."""
+
+
 class Sampling(Protocol):
     """Which training images an epoch shows, and in which order."""
 

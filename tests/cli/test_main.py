@@ -20,7 +20,7 @@ FROZEN = {
                   "--precision", "--json", "--quiet"],
     "bench": ["--data", "--recipe", "--steps", "--no-settings", "--try-compile", "--device",
               "--precision", "--json", "--quiet"],
-    "evaluate": ["--run", "--on", "--device", "--json"],
+    "evaluate": ["--run", "--on", "--views", "--device", "--json"],
     "report": ["--run", "--markdown", "--pdf", "--device", "--json"],
     "compare-runs": ["--runs", "--on", "--out", "--json"],
     "compare": ["--data", "--vary", "--preset", "--recipe", "--seeds", "--test", "--tune-lr",

@@ -37,6 +37,18 @@ def test_only_weights_decay() -> None:
     assert held == {id(p) for p in model.parameters()}
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.3])
+def test_biases_of_normalisation_may_have_a_rate_of_their_own(decay: float) -> None:
+    model = ResNet((3, 8, 8), 4, depth=8, width=4)
+    optimizer = SGD(lr=0.1, weight_decay=decay, norm_bias_lr=64).build(model)
+    set_lr(optimizer, 0.05)
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    biases = {id(m.bias) for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)}
+    assert rates.keys() == {id(p) for p in model.parameters()}
+    assert {rate for key, rate in rates.items() if key in biases} == {pytest.approx(3.2)}
+    assert {rate for key, rate in rates.items() if key not in biases} == {0.05}
+
+
 def test_nesterov_needs_momentum() -> None:
     with pytest.raises(ValueError, match="nesterov needs a momentum above 0"):
         SGD(momentum=0.0)

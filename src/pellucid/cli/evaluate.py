@@ -7,7 +7,13 @@ import sys
 
 
 def evaluate(
-    run: str, /, *, on: str = "validation", device: str = "auto", json: bool = False
+    run: str,
+    /,
+    *,
+    on: str = "validation",
+    views: str = "one",
+    device: str = "auto",
+    json: bool = False,
 ) -> int:
     """Judge the best model of a run on one of its parts, or on other data.
 
@@ -21,6 +27,10 @@ def evaluate(
     on
         validation, test, train, or other data: a known name, an image folder, a CSV file. Of
         other data all parts are judged together.
+    views
+        Of each image: one; flip (and its mirror image); shift (and moved by a pixel each way);
+        flip-shift. The mean over several views (test-time augmentation) is kept apart from what
+        the model says of one, under a name of its own.
     device
         auto, cpu, cuda, mps.
     json
@@ -31,11 +41,13 @@ def evaluate(
     from pellucid.sinks.console import Console, count, percent
 
     console = Console(sys.stderr)
-    result = judge_run(run, on, device, console)
+    result = judge_run(run, on, device, console, views)
     console.close()
     if json:
         print(json_text.dumps(result, ensure_ascii=False))
         return 0
+    if views != "one":
+        print(f"the mean over several views of each image ({views})")
     print(f"{result['on']} accuracy: {percent(result['correct'], result['n'])}")
     print(f"{result['on']} loss: {result['loss']:.4f}")
     print(f"checkpoint: after step {result['checkpoint']:,} of {result['run']}")

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from pellucid.averaging import Averaged
 from pellucid.cli.resolve import Options, data_tree, resolve
 from pellucid.errors import BadData
 from pellucid.finish import record_opening
@@ -28,8 +29,12 @@ from pellucid.values import ImageSet
 PARTS = ("validation", "test", "train")
 
 
-def judge_run(given: str, on: str, device: str, console: Console) -> dict[str, Any]:
+def judge_run(
+    given: str, on: str, device: str, console: Console, views: str = "one"
+) -> dict[str, Any]:
     """Judge a run's model; keep tables, numbers and figures in the run folder; return the numbers.
+
+    With several views of each image they are kept beside those of one, under a name of their own.
 
     Raises:
         UserError: if there is no such run, part or data, or if they do not fit.
@@ -39,6 +44,8 @@ def judge_run(given: str, on: str, device: str, console: Console) -> dict[str, A
     for problem in found.problems:
         console.line(f"warning: {problem}")
     model = classifier(run, found.checkpoint, device)
+    if views != "one":
+        model.network = Averaged(model.network, views)
     data = _own(run, on, console) if on in PARTS else _other(on, model, console)
     if not len(data):
         raise BadData(f"The run has no {on} images.")
@@ -46,13 +53,19 @@ def judge_run(given: str, on: str, device: str, console: Console) -> dict[str, A
         record_opening(run, model.step, len(data), "pellucid evaluate")
     said = model.predict_set(data)
     part = on if on in PARTS else f"data-{re.sub(r'[^0-9A-Za-z_.-]+', '-', Path(on).stem or on)}"
-    temperature = temperature_from(said) if on == "validation" else stored_temperature(run)
+    suffix = "" if views == "one" else f"-{views}"
+    part += suffix
+    fitted_on = f"validation{suffix}"
+    temperature = (
+        temperature_from(said) if part == fitted_on else stored_temperature(run, fitted_on)
+    )
     result = keep_evaluation(run, data, said, part, model.step, temperature)
     draw_evaluation(run, part, data)
     return {
         "run": str(run.path),
         "on": on,
         "part": part,
+        "views": views,
         "checkpoint": model.step,
         "openings": len(run.rows(OPENINGS)),
         **headline(result),

@@ -29,15 +29,19 @@ class Optimizing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             decoupled: each step multiplies the weights by `1 - lr * weight_decay`.
         l1: added to the gradient as `l1 * sign(weight)`, which pulls each weight towards 0 with
             the same force, however small it is.
+        norm_bias_lr: factor on the rate of the biases of batch normalisation; 64 makes short runs
+            shorter (Page, 2019, in Jordan, 2024, section 3.4).
     """
 
     lr: Rate
     weight_decay: Decay = 0.0
     l1: Decay = 0.0
+    norm_bias_lr: Rate = 1.0
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
         """Return the optimizer of the parameters of `model`."""
-        optimizer = self._make(decay_groups(model, self.weight_decay, bool(self.l1)))
+        groups = decay_groups(model, self.weight_decay, bool(self.l1), self.norm_bias_lr)
+        optimizer = self._make(groups)
         if self.l1:
             optimizer.register_step_pre_hook(self._add_l1)
         return optimizer

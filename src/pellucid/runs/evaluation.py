@@ -53,10 +53,15 @@ def temperature_from(predictions: Predictions, part: str = VALIDATION) -> Temper
     return None if value is None else Temperature(value, part, len(predictions))
 
 
-def stored_temperature(run: Run) -> Temperature | None:
-    """Return the temperature that the run's table of validation predictions gives."""
-    path = run.path / "predictions" / f"{VALIDATION}.csv"
-    return temperature_from(read_predictions(path).predictions) if path.exists() else None
+def stored_temperature(run: Run, part: str = VALIDATION) -> Temperature | None:
+    """Return the temperature that the run's table of predictions on `part` gives, if it is there.
+
+    Args:
+        run: whose model was judged on it.
+        part: `validation`, or the name under which several views of its images were judged.
+    """
+    path = run.path / "predictions" / f"{part}.csv"
+    return temperature_from(read_predictions(path).predictions, part) if path.exists() else None
 
 
 def headline(judged: Judgement) -> dict[str, Any]:

@@ -25,10 +25,10 @@ from pellucid.catalogue import (
 )
 from pellucid.errors import BadRecipe
 from pellucid.optim.specs import SGD
-from pellucid.recipes.named import NAMES, named
+from pellucid.recipes.named import NAMES, named, offered
 
 TREE = to_tree(good("digits"))
-ALL = [(recipe, data) for recipe in NAMES for data in names("data")]
+ALL = [(recipe, data) for data in names("data") for recipe in offered(data)]
 
 
 @pytest.mark.parametrize(("recipe", "data"), ALL)
@@ -37,6 +37,13 @@ def test_every_named_recipe_survives_writing_and_reading(recipe: str, data: str)
     tree = to_tree(value)
     assert from_toml(to_toml(tree)) == tree
     assert from_tree(tree) == value
+
+
+def test_a_recipe_that_there_is_not_for_this_data_is_refused() -> None:
+    for data in names("data"):
+        for recipe in set(NAMES) - set(offered(data)):
+            with pytest.raises(BadRecipe, match=f'fast for mnist and cifar10, not for "{data}"'):
+                named(recipe, data)
 
 
 @given(st.data())

@@ -116,14 +116,20 @@ class EMASpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whether the model that is judged and kept is an average over steps.
 
     Args:
-        decay: of the average per step, in [0, 1); 0 means no averaging.
+        decay: of the average each time, in [0, 1); 0 means no averaging.
+        every: steps from one time to the next.
+        pull: whether training goes on from the average each time, as Lookahead does.
     """
 
     decay: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
+    every: Annotated[int, msgspec.Meta(ge=1)] = 1
+    pull: bool = False
 
     def build(self, model: nn.Module) -> EMA | NoEMA:
         """Return the average of the weights of `model`, or the object that does nothing."""
-        return EMA(model, self.decay) if self.decay else NoEMA(model)
+        if not self.decay:
+            return NoEMA(model)
+        return EMA(model, self.decay, self.every, self.pull)
 
 
 class RecordSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

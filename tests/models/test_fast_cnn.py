@@ -6,24 +6,28 @@ import pytest
 import torch
 from torch import nn
 
-from pellucid.models.fast_cnn import FastCNN
+from pellucid.models.fast_cnn import FastCNN, FastCNNSpec
 
 
 def kinds(net: FastCNN) -> list[str]:
-    return [type(layer).__name__ for layer in net.groups]
+    return [type(layer).__name__ for layer in net.layers]
 
 
-def test_a_group_halves_the_image_in_its_first_convolution() -> None:
-    net = FastCNN((3, 32, 32), 10, (24, 64, 128), depth=2, kernel=2, stride=1, last_pool=True)
-    group = ["Conv2d", "MaxPool2d", "BatchNorm2d", "ReLU", "Conv2d", "BatchNorm2d", "ReLU"]
-    assert kinds(net) == 2 * group
-    assert net.first(torch.zeros(1, 3, 32, 32)).shape == (1, 24, 31, 31)
-    assert net.groups(net.first(torch.zeros(1, 3, 32, 32))).shape == (1, 128, 7, 7)
+def test_an_image_is_halved_by_a_stride_or_by_a_pool_before_normalisation() -> None:
+    widths, strides = (24, 64, 64), (1, 2, 1)
+    plain = FastCNN((3, 32, 32), 10, widths, strides, kernel=2)
+    first, rest = ["Conv2d", "ReLU"], ["Conv2d", "BatchNorm2d", "ReLU"]
+    assert kinds(plain) == first + 2 * rest
+    pooled = FastCNN((3, 32, 32), 10, widths, strides, kernel=2, pool=True)
+    assert kinds(pooled) == first + ["Conv2d", "MaxPool2d", "BatchNorm2d", "ReLU"] + rest
+    x = torch.zeros(1, 3, 32, 32)
+    assert plain.layers[0](x).shape == (1, 24, 31, 31)
+    assert plain.layers(x).shape == pooled.layers(x).shape == (1, 64, 16, 16)
 
 
-def test_the_last_group_keeps_the_places_unless_told_otherwise() -> None:
-    assert kinds(FastCNN((1, 28, 28), 10)).count("MaxPool2d") == 1
-    assert kinds(FastCNN((1, 28, 28), 10, last_pool=True)).count("MaxPool2d") == 2
+def test_widths_and_strides_belong_together() -> None:
+    with pytest.raises(ValueError, match="got 3 widths and 4 strides"):
+        FastCNNSpec(widths=(8, 8, 8))
 
 
 def test_the_scale_of_the_logits() -> None:
@@ -36,11 +40,11 @@ def test_the_scale_of_the_logits() -> None:
 @pytest.mark.parametrize("norm_scale", [False, True])
 def test_the_scales_of_normalisation_learn_only_if_they_shall(norm_scale: bool) -> None:
     net = FastCNN((1, 8, 8), 3, norm_scale=norm_scale)
-    norms = [layer for layer in net.groups if isinstance(layer, nn.BatchNorm2d)]
+    norms = [layer for layer in net.layers if isinstance(layer, nn.BatchNorm2d)]
     assert {layer.weight.requires_grad for layer in norms} == {norm_scale}
     assert all(layer.bias.requires_grad for layer in norms)
 
 
 def test_images_that_are_too_small_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"images of 28x28 pixels are 1 pixels wide after 3 halv"):
-        FastCNN((1, 28, 28), 10, (32, 64, 64, 64, 64))
+    with pytest.raises(ValueError, match=r"images of 4x4 pixels are 1 pixel wide before number 4"):
+        FastCNN((1, 4, 4), 10, (8, 8, 8, 8), (2, 2, 1, 2))

@@ -28,7 +28,9 @@ def pictures(channels: int = 3) -> torch.Tensor:
 
 def recipe() -> Recipe:
     return good("digits").with_(
-        model=FastCNNSpec(widths=(16, 16, 16), kernel=3), init=Whitening(), length=steps(12)
+        model=FastCNNSpec(widths=(16, 16, 16), strides=(2, 1, 1), kernel=3),
+        init=Whitening(),
+        length=steps(12),
     )
 
 
@@ -68,29 +70,29 @@ def test_filters_that_are_left_over_keep_their_draws_and_the_strongest_direction
 
 
 def test_later_convolutions_begin_as_the_identity() -> None:
-    net = FastCNN((1, 28, 28), 10, (8, 16, 8))
+    net = FastCNN((1, 28, 28), 10, (8, 16, 8), (2, 1, 1))
     Whitening().apply(net)
-    layers = [layer for layer in net.groups if isinstance(layer, nn.Conv2d)]
+    layers = [layer for layer in net.layers if isinstance(layer, nn.Conv2d)][1:]
     x = torch.randn(2, 8, 6, 6, generator=torch.Generator().manual_seed(0))
     assert torch.equal(layers[0](x)[:, :8], x)  # 8 -> 16
     assert layers[0].weight[8:].std() > 0
     y = torch.randn(2, 16, 6, 6, generator=torch.Generator().manual_seed(0))
     assert torch.equal(layers[1](y), y[:, :8])  # 16 -> 8
-    plain = FastCNN((1, 28, 28), 10, (8, 16, 8))
-    before = plain.groups[0].weight.detach().clone()
+    plain = FastCNN((1, 28, 28), 10, (8, 16, 8), (2, 1, 1))
+    before = plain.layers[2].weight.detach().clone()
     Whitening(identity=False).apply(plain)
-    assert torch.equal(plain.groups[0].weight, before)
+    assert torch.equal(plain.layers[2].weight, before)
 
 
 def test_the_filters_come_from_training_images_and_stay(tmp_path: Path) -> None:
     engine = Engine.start(EngineSpec())
-    first = assemble(recipe(), engine).state.model.first.weight.clone()  # type: ignore[union-attr, operator]
+    first = assemble(recipe(), engine).state.model.layers[0].weight.clone()  # type: ignore[union-attr, index, operator]
     run = train(recipe(), tmp_path)
     last = run.checkpoints.latest()[0]
     assert last is not None
-    assert torch.equal(last.tensors["model"]["first.weight"], first)
-    assert last.tensors["model"]["first.bias"].any()
-    assert not any(key.startswith("first.weight") for key in last.tensors["optimizer"])
+    assert torch.equal(last.tensors["model"]["layers.0.weight"], first)
+    assert last.tensors["model"]["layers.0.bias"].any()
+    assert not any(key.startswith("layers.0.weight") for key in last.tensors["optimizer"])
 
 
 def test_a_resumed_run_takes_the_same_steps(tmp_path: Path) -> None:

@@ -28,9 +28,11 @@ def list_recipes(*, json: bool = False) -> int:
     """
     from pellucid.catalogue import names, to_tree
     from pellucid.cli.tables import print_table
-    from pellucid.recipes.named import NAMES, named
+    from pellucid.recipes.named import named, offered
 
-    trees = {(name, data): to_tree(named(name, data)) for data in names("data") for name in NAMES}
+    trees = {
+        (name, data): to_tree(named(name, data)) for data in names("data") for name in offered(data)
+    }
     if json:
         content = [{"recipe": name, "data": data} for name, data in trees]
         print(json_text.dumps({"recipes": content}))
@@ -51,7 +53,7 @@ def show(recipe: str = "good", data: str | None = None, /, *, json: bool = False
     Parameters
     ----------
     recipe
-        good, notes, or a file: FILE.toml.
+        good, notes, fast, or a file: FILE.toml.
     data
         A known name, an image folder or a CSV file; digits if left out.
     json
@@ -81,7 +83,7 @@ def plot(
     Parameters
     ----------
     recipe
-        good, notes, or a file: FILE.toml.
+        good, notes, fast, or a file: FILE.toml.
     data
         A known name, an image folder or a CSV file; digits if left out.
     out

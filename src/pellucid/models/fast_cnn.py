@@ -11,89 +11,78 @@ import msgspec
 from torch import Tensor, nn
 
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
-SMALLEST = 2
-"""Pixels on each side that have to be left where the last convolution begins."""
+Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class FastCNN(nn.Module):
-    """A convolution that may be whitened, groups of 3x3 convolutions, the maximum over all places.
+    """A convolution that may be whitened, 3x3 convolutions, the maximum over all places.
 
     The first convolution has a bias and no normalisation: `init.name = "whitening"` sets its
-    filters from the images and keeps them. Each group halves the image in its first convolution,
-    before normalisation and activation: a max-pool there costs a quarter of what it costs behind.
+    filters from the images and keeps them. Each later one is followed by batch normalisation and
+    the activation.
 
     Args:
         shape: channels, height and width of the images.
         classes: number of classes.
-        widths: channels of the first convolution, then of each group.
-        depth: convolutions in each group.
-        kernel: side of the first convolution's filters.
-        stride: of the first convolution.
-        last_pool: whether the last group halves the image, too.
-        activation: after each normalisation.
+        widths: channels of each convolution.
+        strides: of each. A 2 halves the image.
+        kernel: side of the first convolution's filters; of the others 3.
+        pool: whether the later convolutions halve the image by a 2x2 max-pool before
+            normalisation, where it costs a quarter of what it costs behind it, or by their stride.
+        activation: after the first convolution and after each normalisation.
         norm_scale: whether normalisation learns a scale beside its bias.
         logit_scale: factor on the output, above 0.
 
     >>> import torch
     >>> net = FastCNN((1, 28, 28), 10)
     >>> sum(p.numel() for p in net.parameters()), net(torch.zeros(2, 1, 28, 28)).shape
-    (57216, torch.Size([2, 10]))
+    (66464, torch.Size([2, 10]))
     """
 
     def __init__(
         self,
         shape: tuple[int, int, int],
         classes: int,
-        widths: tuple[int, ...] = (32, 64, 64),
-        depth: int = 1,
+        widths: tuple[int, ...] = (32, 32, 64, 64),
+        strides: tuple[int, ...] = (2, 1, 2, 1),
         kernel: int = 5,
-        stride: int = 2,
-        last_pool: bool = False,
+        pool: bool = False,
         activation: Literal["relu", "gelu", "silu"] = "relu",
-        norm_scale: bool = False,
+        norm_scale: bool = True,
         logit_scale: float = 1.0,
     ) -> None:
         super().__init__()
-        padding = (kernel - 1) // 2
-        self.first = nn.Conv2d(shape[0], widths[0], kernel, stride, padding)
-        self.activation = ACTIVATIONS[activation]()
-        sides = [(side + 2 * padding - kernel) // stride + 1 for side in shape[1:]]
-        groups = len(widths) - 1
-        pools = [group < groups - 1 or last_pool for group in range(groups)]
-        left = min(sides) // 2 ** sum(pools)
-        if left < SMALLEST:
-            raise ValueError(
-                f"model.widths {list(widths)}, stride {stride}: images of {shape[1]}x{shape[2]} "
-                f"pixels are {left} pixels wide after {sum(pools)} halvings, and {SMALLEST} are "
-                "the least. Give fewer widths or a smaller stride"
-            )
+        act = ACTIVATIONS[activation]
+        left = min(shape[1:])
         layers: list[nn.Module] = []
-        for inputs, outputs, pool in zip(widths, widths[1:], pools, strict=False):
-            layers += self._convolution(inputs, outputs, pool, norm_scale)
-            for _ in range(depth - 1):
-                layers += self._convolution(outputs, outputs, False, norm_scale)
-        self.groups = nn.Sequential(*layers)
+        for number, (width, stride) in enumerate(zip(widths, strides, strict=True)):
+            if left < stride:
+                raise ValueError(
+                    f"model.strides {list(strides)}: images of {shape[1]}x{shape[2]} pixels are "
+                    f"{left} pixel wide before number {number + 1}. Give fewer that are above 1"
+                )
+            left = -(-left // stride)
+            if number == 0:
+                padding = (kernel - 1) // 2
+                layers += [nn.Conv2d(shape[0], width, kernel, stride, padding), act()]
+                continue
+            norm = nn.BatchNorm2d(width, momentum=0.3)  # few steps: the running mean has to hurry
+            norm.weight.requires_grad_(norm_scale)
+            pooled = [nn.MaxPool2d(stride, ceil_mode=True)] if pool and stride > 1 else []
+            by_stride = 1 if pool else stride
+            inputs = widths[number - 1]
+            layers += [
+                nn.Conv2d(inputs, width, 3, by_stride, padding=1, bias=False), *pooled, norm, act(),
+            ]  # fmt: skip
+        self.layers = nn.Sequential(*layers)
         self.largest = nn.AdaptiveMaxPool2d(1)
         self.flatten = nn.Flatten()
         self.fc = nn.Linear(widths[-1], classes, bias=False)
         self.logit_scale = logit_scale
 
-    def _convolution(
-        self, inputs: int, outputs: int, pool: bool, norm_scale: bool
-    ) -> list[nn.Module]:
-        norm = nn.BatchNorm2d(outputs, momentum=0.3)  # few steps: the running mean has to hurry
-        norm.weight.requires_grad_(norm_scale)
-        return [
-            nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
-            *([nn.MaxPool2d(2)] * pool),
-            norm,
-            type(self.activation)(),
-        ]
-
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (B, classes) for images (B, C, H, W)."""
-        x = self.groups(self.activation(self.first(x)))
-        logits: Tensor = self.fc(self.flatten(self.largest(x)))
+        logits: Tensor = self.fc(self.flatten(self.largest(self.layers(x))))
         return logits * self.logit_scale
 
 
@@ -102,20 +91,24 @@ class FastCNNSpec(
 ):
     """Names `FastCNN` in a recipe."""
 
-    widths: Annotated[
-        tuple[Annotated[int, msgspec.Meta(ge=1)], ...], msgspec.Meta(min_length=2)
-    ] = (32, 64, 64)
-    depth: Annotated[int, msgspec.Meta(ge=1)] = 1
-    kernel: Annotated[int, msgspec.Meta(ge=1)] = 5
-    stride: Annotated[int, msgspec.Meta(ge=1)] = 2
-    last_pool: bool = False
+    widths: Annotated[tuple[Positive, ...], msgspec.Meta(min_length=1)] = (32, 32, 64, 64)
+    strides: tuple[Positive, ...] = (2, 1, 2, 1)
+    kernel: Positive = 5
+    pool: bool = False
     activation: Literal["relu", "gelu", "silu"] = "relu"
-    norm_scale: bool = False
+    norm_scale: bool = True
     logit_scale: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+
+    def __post_init__(self) -> None:
+        if len(self.widths) != len(self.strides):
+            raise ValueError(
+                f"widths and strides have a number for each convolution; got {len(self.widths)} "
+                f"widths and {len(self.strides)} strides"
+            )
 
     def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
         """Return the network for images of `shape` (C, H, W)."""
         return FastCNN(
-            shape, classes, self.widths, self.depth, self.kernel, self.stride, self.last_pool,
-            self.activation, self.norm_scale, self.logit_scale,
+            shape, classes, self.widths, self.strides, self.kernel, self.pool, self.activation,
+            self.norm_scale, self.logit_scale,
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The named recipes: `good`, our best plain one for each data, and `notes`, the textbook one."""
+"""The named recipes: `good`, a plain one for each data; `notes`, the textbook one; `fast`."""
 
 from __future__ import annotations
 
@@ -8,23 +8,37 @@ from pellucid.augment.geometry import Crop, Flip
 from pellucid.augment.pipeline import AugmentSpec
 from pellucid.catalogue import spec
 from pellucid.data.sampling import Shuffled
+from pellucid.engine import EngineSpec
 from pellucid.errors import BadRecipe, did_you_mean, nearest
+from pellucid.models.fast_cnn import FastCNNSpec
 from pellucid.models.init import Default
 from pellucid.models.mnist_cnn import MnistCNNSpec
 from pellucid.models.resnet import ResNetSpec
 from pellucid.models.simple_cnn import SimpleCNNSpec
+from pellucid.models.whitening import Whitening
 from pellucid.optim.losses import CrossEntropy
-from pellucid.optim.schedules import Constant, Cosine
+from pellucid.optim.schedules import Constant, Cosine, Linear
 from pellucid.optim.specs import SGD, Adam, AdamW
 from pellucid.plan import epochs
 from pellucid.recipe import Recipe, RecordSpec
 from pellucid.values import DataSource
 
-NAMES = ("good", "notes")
+NAMES = ("good", "notes", "fast")
+FAST = ("mnist", "cifar10")
+"""The data for which there is a recipe `fast`."""
+
+
+def offered(data: str) -> tuple[str, ...]:
+    """Return the names of the recipes that there are for `data`.
+
+    >>> offered("mnist"), offered("digits")
+    (('good', 'notes', 'fast'), ('good', 'notes'))
+    """
+    return NAMES if data in FAST else NAMES[:2]
 
 
 def named(recipe: str, data: str) -> Recipe:
-    """Return the recipe `recipe` (`good` or `notes`) for the data `data`.
+    """Return the recipe `recipe` (`good`, `notes` or `fast`) for the data `data`.
 
     Raises:
         BadRecipe: if there is no such recipe, or none for this data.
@@ -36,6 +50,8 @@ def named(recipe: str, data: str) -> Recipe:
         return good(data)
     if recipe == "notes":
         return notes(data)
+    if recipe == "fast":
+        return fast(data)
     raise BadRecipe(
         f"A recipe is {' or '.join(nearest(recipe, NAMES))}, or a file FILE.toml. "
         f'Got "{recipe}"{did_you_mean(recipe, NAMES) or "."}'
@@ -139,6 +155,64 @@ def notes(data: str) -> Recipe:
         schedule=Constant(),
         length=epochs(12 if grey else 10),
         record=RecordSpec(every=100),
+    )
+
+
+def fast(data: str) -> Recipe:
+    """Return the recipe that trades nothing but generality for time.
+
+    Each part can be taken out by its setting; docs/speed.md says what each gives.
+
+    Raises:
+        BadRecipe: if there is none for this data.
+
+    >>> str(fast("mnist").engine.precision)
+    'bf16'
+    """
+    if data == "mnist":
+        return Recipe(
+            data=_source(data),
+            model=FastCNNSpec(),
+            init=Whitening(),
+            sampling=Shuffled(),
+            augment=AugmentSpec(crop=Crop(padding=2)),
+            loss=CrossEntropy(),
+            optimizer=AdamW(lr=1e-2, betas=(0.9, 0.99)),
+            schedule=Linear(warmup=0.2),
+            length=epochs(4),
+            evaluate=epochs(4),
+            engine=EngineSpec(precision="bf16"),
+            record=RecordSpec(every=100, checkpoint=epochs(4), snapshots=2),
+        )
+    if data == "cifar10":
+        return Recipe(
+            data=_source(data),
+            model=FastCNNSpec(
+                widths=(24, 64, 64, 128, 128, 256, 256),
+                strides=(1, 2, 1, 2, 1, 2, 1),
+                kernel=2,
+                pool=True,
+                activation="gelu",
+                norm_scale=False,
+                logit_scale=1 / 9,
+            ),
+            init=Whitening(),
+            sampling=Shuffled(),
+            augment=AugmentSpec(flip=Flip(), crop=Crop(padding=2)),
+            loss=CrossEntropy(label_smoothing=0.2),
+            optimizer=SGD(
+                lr=0.75, momentum=0.85, nesterov=True, weight_decay=1.3e-3, norm_bias_lr=64
+            ),
+            schedule=Linear(warmup=0.23),
+            batch_size=512,
+            length=epochs(8),
+            evaluate=epochs(2),
+            engine=EngineSpec(precision="bf16"),
+            record=RecordSpec(every=20, checkpoint=epochs(4), snapshots=4),
+        )
+    raise BadRecipe(
+        f'There is a recipe fast for {" and ".join(FAST)}, not for "{data}". For all data there '
+        "are good and notes."
     )
 
 

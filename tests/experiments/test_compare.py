@@ -15,7 +15,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from pellucid import Recipe, good, steps
+from pellucid import Recipe, epochs, good, notes, steps
 from pellucid.cli.main import main
 from pellucid.data.digits import Digits
 from pellucid.errors import BadData, BadRecipe, BadRun, RunBusy
@@ -249,6 +249,23 @@ def test_parts_from_python_train_in_this_process_only(base: Recipe, tmp_path: Pa
 def test_presets(name: str, arms: list[str]) -> None:
     grey, colour = preset(name, good("digits"), 1), preset(name, good("cifar10"), 3)
     assert [arm.name for arm in grey] == [arm.name for arm in colour] == arms
+
+
+@pytest.mark.parametrize("length", range(3, 14))
+def test_the_preset_schedules_cuts_within_the_run(length: int) -> None:
+    for arm in preset("schedules", notes("cifar10").with_(length=epochs(length)), 3):
+        schedule = arm.recipe.schedule.build(1.0, 100 * length, 100)
+        rates = {schedule(step) for step in range(100 * length)}
+        assert (len(rates) > 1) == (arm.name not in ("constant", "plateau"))
+
+
+def test_a_schedule_that_does_not_fit_is_refused_before_anything_is_trained(
+    tmp_path: Path,
+) -> None:
+    arms = preset("schedules", good("digits").with_(length=epochs(1)), 1)
+    with pytest.raises(BadRecipe, match="The arm step cannot be trained: epochs 10: the rate"):
+        compare(Comparison(arms, seeds=1), "schedules", tmp_path / "x")
+    assert not (tmp_path / "x").exists()
 
 
 def test_the_preset_augmentation_knows_grey_images() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pellucid.catalogue import SECTIONS, Tree, from_tree, names, overlay, to_tree
+from pellucid.catalogue import SECTIONS, Tree, from_tree, overlay, to_tree
 from pellucid.errors import BadRecipe, did_you_mean, nearest
+from pellucid.optim.schedules import MultiStep, StepDecay
 from pellucid.recipe import Recipe
 
 
@@ -72,8 +74,9 @@ def distinct(arms: Sequence[Arm]) -> list[Arm]:
 def preset(name: str, base: Recipe, channels: int) -> list[Arm]:
     """Return the arms of a ready-made comparison.
 
-    - `schedules`: constant, step, multistep, exponential, cosine, onecycle and plateau, each at
-      its defaults, with the base recipe's optimizer.
+    - `schedules`: constant, step, multistep, exponential, cosine, onecycle and plateau, with the
+      base recipe's optimizer. In a run of 10 epochs or fewer step cuts after each third, multistep
+      after a half and three quarters of it; else each is at its defaults.
     - `augmentation`: without any, and with flip, crop, rotation, brightness, contrast, erasing and,
       on colour images, saturation, hue and greyscale.
     - `optimizers`: SGD, momentum, Nesterov, Adagrad, RMSprop, Adam and AdamW at the rates that
@@ -98,18 +101,26 @@ def preset(name: str, base: Recipe, channels: int) -> list[Arm]:
     return distinct(
         [
             Arm(arm, from_tree(overlay(tree, changes), f"the preset {name}"))
-            for arm, changes in PRESETS[name](channels)
+            for arm, changes in PRESETS[name](base, channels)
         ]
     )
 
 
-def _schedules(channels: int) -> list[tuple[str, Tree]]:
+def _schedules(base: Recipe, channels: int) -> list[tuple[str, Tree]]:
     del channels
     kinds = ("constant", "step", "multistep", "exponential", "cosine", "onecycle", "plateau")
-    return [(kind, {"schedule": {"name": kind}}) for kind in kinds]
+    settings: dict[str, Tree] = {kind: {"name": kind} for kind in kinds}
+    epochs = math.ceil(base.length.amount) if base.length.unit == "epochs" else 0
+    if (
+        2 < epochs <= max(StepDecay().epochs, *MultiStep().milestones)
+    ):  # the defaults would cut after the end
+        settings["step"]["epochs"] = epochs // 3
+        settings["multistep"]["milestones"] = sorted({epochs // 2, 3 * epochs // 4})
+    return [(kind, {"schedule": table}) for kind, table in settings.items()]
 
 
-def _augmentation(channels: int) -> list[tuple[str, Tree]]:
+def _augmentation(base: Recipe, channels: int) -> list[tuple[str, Tree]]:
+    del base
     off: Tree = dict.fromkeys(SECTIONS["augment"].__struct_fields__, False)
     grey = ("crop", "rotate", "brightness", "contrast", "erase")
     on = grey if channels == 1 else ("flip", *grey, "saturation", "hue", "greyscale")
@@ -119,8 +130,8 @@ def _augmentation(channels: int) -> list[tuple[str, Tree]]:
     ]
 
 
-def _optimizers(channels: int) -> list[tuple[str, Tree]]:
-    del channels
+def _optimizers(base: Recipe, channels: int) -> list[tuple[str, Tree]]:
+    del base, channels
     sgd = {"name": "sgd", "lr": 0.1, "momentum": 0.0, "weight_decay": 0.0, "nesterov": False}
     return [
         ("sgd", {"optimizer": sgd}),
@@ -133,17 +144,17 @@ def _optimizers(channels: int) -> list[tuple[str, Tree]]:
     ]
 
 
-def _init(channels: int) -> list[tuple[str, Tree]]:
-    del channels
-    return [(name, {"init": {"name": name}}) for name in names("init")]
+def _init(base: Recipe, channels: int) -> list[tuple[str, Tree]]:
+    del base, channels
+    return [(name, {"init": {"name": name}}) for name in ("default", "kaiming", "xavier", "bad")]
 
 
-def _batch_size(channels: int) -> list[tuple[str, Tree]]:
-    del channels
+def _batch_size(base: Recipe, channels: int) -> list[tuple[str, Tree]]:
+    del base, channels
     return [(str(size), {"batch_size": size}) for size in (32, 64, 128, 256, 512)]
 
 
-PRESETS: dict[str, Callable[[int], list[tuple[str, Tree]]]] = {
+PRESETS: dict[str, Callable[[Recipe, int], list[tuple[str, Tree]]]] = {
     "schedules": _schedules,
     "augmentation": _augmentation,
     "optimizers": _optimizers,

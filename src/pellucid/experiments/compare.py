@@ -77,6 +77,7 @@ def compare(
     console = console or Console()
     arms = distinct(comparison.arms)
     _check_seeds(comparison)
+    _check_schedules(arms)
     check_asked([arm.recipe for arm in arms], comparison.jobs)
     definition = {
         "kind": "compare",
@@ -125,6 +126,22 @@ def _check_seeds(comparison: Comparison) -> None:
                     "The arms are compared on validation images, and data.validation is 0. Set it "
                     "above 0, or open the test part for the comparison: --test"
                 )
+
+
+def _check_schedules(arms: Sequence[Arm]) -> None:
+    """Refuse a schedule that does not fit the length of its run, before the first one trains.
+
+    A length that is not in epochs needs the data to be known in steps; its run says it.
+    """
+    for arm in arms:
+        recipe = arm.recipe
+        if recipe.length.unit != "epochs":
+            continue
+        per_epoch = 1000  # in proportion: any number will do
+        try:
+            recipe.schedule.build(recipe.optimizer.lr, recipe.length.steps(per_epoch), per_epoch)
+        except ValueError as error:
+            raise BadRecipe(f"The arm {arm.name} cannot be trained: {error}.") from None
 
 
 def _seeds(arms: Sequence[Arm], count: int) -> range:

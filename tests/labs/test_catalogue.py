@@ -21,10 +21,11 @@ from pellucid.labs.result import LabResult
 PAGE = Path(__file__).parents[2] / "docs/correctness.md"
 FOLDER = Path(__file__).parents[2] / "src/pellucid/labs"
 FRAME = {
-    "__init__", "catalogue", "checking", "drawing", "entries", "exercises", "formula", "notebook",
-    "options", "page", "path", "progress", "question", "questions", "questions_early",
-    "questions_late", "quiz", "result", "rules", "small_net",
-    "small_tasks", "surfaces",
+    "__init__", "beside_torch", "catalogue", "checking", "drawing", "entries", "exercise",
+    "exercises", "exercises_early", "exercises_late", "formula", "guide_toys", "notebook",
+    "options", "page", "path", "penalties", "progress", "question", "questions", "questions_early",
+    "questions_late", "quiz", "result", "rules", "scalar_graph", "scheduled", "sized_nets",
+    "small_net", "small_tasks", "surfaces", "weight_decay",
 }  # fmt: skip
 
 

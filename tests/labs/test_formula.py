@@ -74,7 +74,7 @@ def test_a_walk_needs_a_height_and_a_slope_at_its_start() -> None:
 
 
 def test_the_lab_walks_on_a_formula(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("_as_torch", "_first_steps", "_fixed", "_decay"):
+    for name in ("as_torch", "_first_steps", "_fixed", "_decay"):
         monkeypatch.setattr(optimizers, name, list)  # they are tested with the lab itself
     found = optimizers.run(formula="(x - 2)^2 + 3*(y + 1)^2", start=(1.0, 1.0), lr=0.1, steps=100)
     assert not found.failed

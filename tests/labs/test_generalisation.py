@@ -10,14 +10,23 @@ from sklearn.linear_model import Lasso, Ridge
 
 from pellucid.augment.geometry import Flip
 from pellucid.augment.pipeline import AugmentSpec
-from pellucid.labs import augmentation, batch_size, capacity, early_stopping, regularization
+from pellucid.labs import (
+    augmentation,
+    batch_size,
+    capacity,
+    early_stopping,
+    penalties,
+    regularization,
+    sized_nets,
+    weight_decay,
+)
 
 right_rule, right_fitted, right_nets = early_stopping.rule, capacity.fitted, capacity.on_digits
 right_trained, right_contest = early_stopping.trained, regularization.contested
 right_expected, right_batches = batch_size.expected, batch_size.trained
 right_slopes, right_held = batch_size.by_image, batch_size.held
 right_ridge, right_lasso = regularization.ridge, regularization.lasso
-right_network, right_viewed = capacity.network, augmentation.viewed
+right_network, right_viewed = sized_nets.network, augmentation.viewed
 
 
 def one_later(metrics: Any, patience: int, min_change: float) -> Any:
@@ -123,7 +132,7 @@ def decayed(seed: int, kind: Any, lam: float, in_loss: float = 0.0) -> Any:
     return right_decay(seed, kind, lam / 2, in_loss)
 
 
-right_decay = regularization._trained
+right_decay = weight_decay.trained
 
 MUTANTS = [
     (early_stopping, "rule", one_later),
@@ -136,7 +145,7 @@ MUTANTS = [
     (capacity, "fitted", lambda x, y, d: right_fitted(x, y, min(d, 3))),
     (capacity, "prices", lambda x: 2 + 1.2 * x),
     (capacity, "on_digits", true_labels),
-    (capacity, "network", same_size),
+    (sized_nets, "network", same_size),
     (batch_size, "by_image", summed),
     (batch_size, "expected", putting_back),
     (batch_size, "expected", lambda spread, size: right_expected(spread, size) ** 2),
@@ -151,11 +160,14 @@ MUTANTS = [
     (regularization, "lasso", lambda g, c, lambdas, sweeps=400: right_ridge(g, c, lambdas)),
     (regularization, "lasso", lambda g, c, lambdas, sweeps=400: right_lasso(g, c, lambdas, 2)),
     (regularization, "shrink", without_cut),
+    (penalties, "shrink", without_cut),
     (regularization, "contested", swapped),
-    (regularization, "_trained", decayed),
-    (regularization, "decay_groups", lambda net, decay: [
+    (weight_decay, "trained", decayed),
+    (weight_decay, "decay_groups", lambda net, decay: [
         {"params": list(net.parameters()), "weight_decay": decay}]),
 ]  # fmt: skip
+LAB = {penalties: regularization, sized_nets: capacity, weight_decay: regularization}
+"""Of the rooms that are no labs themselves."""
 SAMPLE = {"rule", "decay_groups", "turned"}
 
 
@@ -168,7 +180,7 @@ def test_a_wrong_computation_fails_a_claim(
 ) -> None:
     monkeypatch.setattr(module, name, wrong)
     options = {"min_change": 0.05} if module is early_stopping else {}
-    assert module.run(**options).failed
+    assert LAB.get(module, module).run(**options).failed
 
 
 @pytest.mark.slow

@@ -10,9 +10,19 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import UserError
-from pellucid.labs import fair_race, rules, schedule_guide, sgd_noise, small_net, small_tasks
+from pellucid.labs import (
+    fair_race,
+    guide_toys,
+    rules,
+    schedule_guide,
+    scheduled,
+    sgd_noise,
+    small_net,
+    small_tasks,
+)
 from pellucid.labs import optimizer_guide as guide
 from pellucid.labs.result import Claim
+from pellucid.labs.scheduled import Course
 from pellucid.labs.small_net import parts, verdict
 from pellucid.labs.surfaces import himmelblau
 
@@ -81,8 +91,7 @@ def slow(*mutant: Any) -> Any:
 
 
 def toys() -> list[Claim]:
-    texts, walks, duels = guide._tasks(0)
-    return [*guide._words(texts), *guide._walks(walks), *guide._duels(duels)]
+    return guide_toys.claims(*guide_toys.tasks(guide.RULES, 0))
 
 
 @pytest.mark.slow
@@ -137,24 +146,75 @@ def test_the_claims_on_images_can_fail() -> None:
     assert lost(same) == 1
 
 
+def soon_late(epochs: int) -> Any:
+    """A step that is to come early, and comes late."""
+    return scheduled.StepDecay(epochs=6)
+
+
+class Longer:
+    """A cosine that is planned for twice as long as the run."""
+
+    def build(self, lr: float, steps: int, epoch: int) -> Any:
+        return scheduled.Cosine().build(lr, 2 * steps, epoch)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "wrong"),
+    ("module", "name", "wrong"),
     [
-        ("_fixed", lambda schedule: lambda step, w: torch.tensor(1.0)),
-        ("PATIENCE", 0),
-        ("FEW", 1000),
+        (scheduled, "fixed", lambda schedule: lambda step, w: torch.tensor(1.0)),
+        (scheduled, "PATIENCE", 0),
+        (schedule_guide, "FEW", 1000),
+        (schedule_guide, "StepDecay", soon_late),
+        (schedule_guide, "Cosine", Longer),
     ],
 )
 def test_a_wrong_schedule_fails_a_claim(
-    name: str, wrong: Any, monkeypatch: pytest.MonkeyPatch
+    module: Any, name: str, wrong: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(schedule_guide, name, wrong)
-    if name == "PATIENCE":
-        right = schedule_guide.schedules.plateau
-        monkeypatch.setattr(schedule_guide.schedules, "plateau",
-                            lambda m, f, p, t, c: right(m, f, 2, t, c))  # fmt: skip
+    monkeypatch.setattr(module, name, wrong)
     assert schedule_guide.run().failed
+
+
+def falling(share: float, losses: float, accuracy: float = 0.9) -> Course:
+    """A course of 20 looks at three rates that ends at a share of the rate, and at a loss."""
+    way = torch.linspace(0, 1, 20)[:, None, None].expand(20, 3, 3)
+    return Course(2 + (losses - 2) * way, 1 + (share - 1) * way, torch.full((3, 3), accuracy),
+                  torch.full((3, 3), accuracy))  # fmt: skip
+
+
+def courses() -> dict[str, Course]:
+    """Numbers of the kind that the runs give."""
+    best = {name: falling(0.0, 0.3) for name in scheduled.known(10)}
+    crossed = falling(1.0, 0.3)
+    losses = crossed.losses.clone()
+    losses[-1] = torch.tensor([0.28, 0.3, 0.5])[:, None]
+    return {**best, "constant": crossed._replace(losses=losses),
+            "plateau": falling(1.0, 0.3)}  # fmt: skip
+
+
+def test_the_claims_on_schedules_can_fail() -> None:
+    found, early = courses(), falling(0.0, 0.4, accuracy=0.8)
+    half = falling(0.0, 0.3)._replace(losses=falling(0.0, 0.3).losses[1::2],
+                                      shares=falling(0.0, 0.3).shares[1::2])  # fmt: skip
+    assert lost(schedule_guide._ends(found, early)) == 0
+    assert lost(schedule_guide._ends(found, found["step"])) == 2  # it did not come too early
+    assert lost(schedule_guide._ends({**found, "cosine": found["constant"]}, early)) == 2
+    assert lost(schedule_guide._alike(found)) == 0
+    assert lost(schedule_guide._alike({**found, "linear": early})) == 1
+    assert lost(schedule_guide._length(found, half)) == 0
+    cosine = found["cosine"]
+    broken = half._replace(losses=cosine.losses[:10], shares=cosine.shares[:10])
+    assert lost(schedule_guide._length(found, broken)) == 2
+    assert lost(schedule_guide._length({**found, "cosine": half}, half)) == 2
+
+
+def test_a_plateau_of_other_patience_fails_a_claim(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, small = courses(), falling(0.1, 0.3)
+    assert lost(schedule_guide._looks(found, small)) == 0
+    assert lost(schedule_guide._looks(found, found["plateau"])) == 1
+    monkeypatch.setattr(scheduled, "PATIENCE", 0)
+    assert lost(schedule_guide._looks(found, small)) == 1
 
 
 def test_a_wrong_one_cycle_fails_a_claim(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from pellucid.labs import (
     activations,
     backprop_graph,
     basins,
+    beside_torch,
     chain_rule,
     delta_rule,
     depth,
@@ -25,6 +26,7 @@ from pellucid.labs import (
     momentum,
     optimizers,
     rules,
+    scalar_graph,
     small_comparison,
     softmax,
     stability,
@@ -68,8 +70,8 @@ right_end, right_softmax = stability.end, softmax.softmax
 
 def with_grid(name: str, rule: Callable[..., Any]) -> Mutant:
     """The optimizers with one rule replaced in the comparison with PyTorch."""
-    grid = tuple((n, rule if n == name else r, k, s) for n, r, k, s in optimizers.GRID)
-    return optimizers, "GRID", grid
+    grid = tuple((n, rule if n == name else r, k, s) for n, r, k, s in beside_torch.GRID)
+    return beside_torch, "GRID", grid
 
 
 def damped(gradient: Any, w: Any, *, lr: float, momentum: float = 0.0, **rest: Any) -> Any:
@@ -157,7 +159,7 @@ MUTANTS: dict[str, tuple[str, Mutant]] = {
             "parabola": gradient.CURVES["parabola"]._replace(slope=lambda w: w)})),
     "backward naive": ("backprop-graph", (backprop_graph, "backward", backprop_graph.naive)),
     "slope of a product": (
-        "backprop-graph", (backprop_graph, "times", lambda a, b: backprop_graph.Node(
+        "backprop-graph", (scalar_graph, "times", lambda a, b: scalar_graph.Node(
             a.value * b.value, "*", [(a, a.value), (b, b.value)]))),
     "chain rule, no slope": ("chain-rule", (chain_rule, "by_hand", no_slope)),
     "chain rule, summed": ("chain-rule", (chain_rule, "by_hand", summed)),
@@ -167,7 +169,7 @@ MUTANTS: dict[str, tuple[str, Mutant]] = {
     "eps inside": ("optimizers", with_grid("Adam", eps_inside)),
     "decay before the gradient": ("optimizers", with_grid("AdamW", late_gradient)),
     "Adagrad for RMSprop": ("optimizers", with_grid("RMSprop", rules.adagrad)),
-    "gradients by hand": ("optimizers", (optimizers, "slopes", lambda p: 2 * p)),
+    "gradients by hand": ("optimizers", (beside_torch, "slopes", lambda p: 2 * p)),
     "limit 1 / lambda": ("stability", (stability, "limit", lambda c, m=0.0, n=False: 1 / c)),
     "limit of Nesterov for all": (
         "stability", (stability, "limit", lambda c, m=0.0, n=False: 2 * (1 + m) / c * 1.02)),

@@ -151,7 +151,7 @@ def _draw(how: str, ended: Tensor, paths: dict[tuple[float, float], Tensor]) -> 
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-    from pellucid.labs.drawing import finish, landscape
+    from pellucid.labs.drawing import finish, key_below, landscape
 
     colours = ("#a6cee3", "#b2df8a", "#fdbf6f", "#cab2d6", "#999999", "#444444")
     figure = Figure(figsize=(12, 5.6), layout="constrained")
@@ -178,7 +178,7 @@ def _draw(how: str, ended: Tensor, paths: dict[tuple[float, float], Tensor]) -> 
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8},
             )  # fmt: skip
     names = [Patch(color=c, label=n) for c, n in zip(colours, (*PLACES, *OTHERS), strict=True)]
-    plan.legend(handles=names, fontsize=7, loc="lower right", ncols=2)
     finish(plan, "map of the basins, with paths", "x", "y")
+    key_below(plan, 3, names)
     relief.set(title="the surface", xlabel="x", ylabel="y", zlabel="f")
     return figure

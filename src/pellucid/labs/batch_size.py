@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pellucid.data.digits import Digits
 from pellucid.labs.options import lab, ranged
 from pellucid.labs.result import Claim, LabResult, Table, agrees, at_least, at_most, equals, is_true
+from pellucid.labs.small_net import some_digits
 from pellucid.seeds import generator, reseed
 
 if TYPE_CHECKING:
@@ -136,10 +136,7 @@ def run(
 
 def images(seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return digits of 14x14 and labels: those that teach, and those that judge."""
-    part = Digits().load().train
-    rows = torch.randperm(len(part), generator=generator(seed, "lab"))[: TEACH + JUDGE]
-    x = F.avg_pool2d(part.pixels(rows).float() / 255, 2).flatten(1)
-    y = part.targets[rows]
+    x, y = some_digits(TEACH + JUDGE, generator(seed, "lab"))
     return x[:TEACH], y[:TEACH], x[TEACH:], y[TEACH:]
 
 
@@ -320,7 +317,7 @@ def _draw(
     noise: dict[int, float], spread: float, courses: dict[int, Course], seconds: dict[int, float],
     kept: dict[int, int],
 ) -> Figure:  # fmt: skip
-    from pellucid.labs.drawing import BLUE, GREY, RED, finish, sheet
+    from pellucid.labs.drawing import BLUE, GREY, RED, finish, key_below, sheet
 
     figure, (off, loss, cost) = sheet(f"The size of a batch, {TEACH:,} images", 3, size=(15, 4.6))
     sizes = [2**k for k in range(10)]
@@ -334,10 +331,11 @@ def _draw(
     fixed = [min(courses[s].fixed, 3) for s in SIZES]
     loss.bar([p + 0.2 for p in places], fixed, 0.4, color=RED, hatch="//", edgecolor="white",
              label="at lr 0.1 (cut at 3)")  # fmt: skip
-    loss.set_xticks(list(places), [f"{s}\n{courses[s].steps} steps" for s in SIZES])
-    finish(loss, "training loss after the same epochs", "batch", "cross-entropy", legend=True)
+    loss.set_xticks(list(places), [f"B = {s}\n{courses[s].steps} steps" for s in SIZES])
+    finish(loss, "training loss after the same epochs", "", "cross-entropy")
+    key_below(loss, 2)
     cost.loglog(SIZES, [1e6 * seconds[s] for s in SIZES], "o-", color=BLUE,
                 label="microseconds per image")  # fmt: skip
     cost.loglog(SIZES, [kept[s] / 1e3 for s in SIZES], "s--", color=RED, label="kB kept")
-    finish(cost, "time (measured now) and memory", "batch", "", legend=True)
+    finish(cost, "time (measured now) and memory", "batch", "microseconds, kB", legend=True)
     return figure

@@ -8,31 +8,20 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from pellucid.data.digits import Digits
 from pellucid.labs.options import lab, ranged
 from pellucid.labs.result import Claim, LabResult, Table, agrees, at_least, at_most, equals, is_true
-from pellucid.seeds import generator, reseed
+from pellucid.labs.sized_nets import DEEP, FLAT, JUDGE, SIZES, TEACH, Net, on_digits
+from pellucid.seeds import generator
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DEGREES, DRAWS = tuple(range(13)), 400
-TEACH, JUDGE = 300, 1000
-
-
-class Net(NamedTuple):
-    """A network of a given capacity, and what came of it: accuracies, in [0, 1]."""
-
-    name: str
-    weights: int
-    train: float
-    validation: float
 
 
 @lab
@@ -131,62 +120,6 @@ def fitted(x: Tensor, y: Tensor, degree: int) -> Tensor:
     """Return the values at `x` of the least-squares polynomials to each row of `y`."""
     q = basis(x, degree)
     return y @ q @ q.T
-
-
-SIZES = (
-    *(("width", n) for n in (1, 2, 8, 32, 128)), *(("depth", n) for n in (2, 3)),
-    *(("channels", n) for n in (1, 4, 16)),
-)  # fmt: skip
-"""Networks in the order of the table; depth is of hidden layers of 32 units."""
-
-
-FLAT, DEEP = SIZES.index(("width", 32)), SIZES.index(("depth", 3))
-
-
-def network(kind: str, size: int) -> nn.Sequential:
-    """Return an MLP of one hidden layer by width, of 32 units by depth, or a CNN by channels.
-
-    With tanh: a ReLU network of one unit that happens to be dead would say nothing on capacity.
-    """
-    if kind == "channels":
-        return nn.Sequential(
-            nn.Unflatten(1, (1, 14, 14)), nn.Conv2d(1, size, 3, 2), nn.Tanh(),
-            nn.Conv2d(size, 2 * size, 3, 2), nn.Tanh(), nn.Flatten(), nn.Linear(8 * size, 10),
-        )  # fmt: skip
-    widths = [196, size] if kind == "width" else [196] + size * [32]
-    layers = [
-        layer
-        for n, m in zip(widths, widths[1:], strict=False)
-        for layer in (nn.Linear(n, m), nn.Tanh())
-    ]
-    return nn.Sequential(*layers, nn.Linear(widths[-1], 10))
-
-
-def on_digits(seed: int, random: bool = False, steps: int = 80) -> list[Net]:
-    """Train each network on the same digits; with `random`, on labels that mean nothing."""
-    images = Digits().load().train
-    rows = torch.randperm(len(images), generator=generator(seed, "lab"))[: TEACH + JUDGE]
-    x = F.avg_pool2d(images.pixels(rows).float() / 255, 2).flatten(1)
-    y = images.targets[rows]
-    if random:
-        y = torch.randint(10, y.shape, generator=generator(seed, "lab", 2))
-    return [trained(kind, size, x, y, seed, steps) for kind, size in SIZES]
-
-
-def trained(kind: str, size: int, x: Tensor, y: Tensor, seed: int, steps: int) -> Net:
-    """Train with Adam on all TEACH images in each step, and judge both parts."""
-    reseed(seed, "lab", size)
-    net = network(kind, size)
-    optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
-    for _ in range(steps):
-        optimizer.zero_grad()
-        F.cross_entropy(net(x[:TEACH]), y[:TEACH]).backward()
-        optimizer.step()
-    with torch.no_grad():
-        right = (net(x).argmax(1) == y).double()
-    weights = sum(p.numel() for p in net.parameters())
-    name = f"{kind} {size}"
-    return Net(name, weights, float(right[:TEACH].mean()), float(right[TEACH:].mean()))
 
 
 def _prices(train: Tensor, fresh: Tensor, best: int) -> list[Claim]:
@@ -291,6 +224,7 @@ def _draw(
                     label=f"{label}: others")  # fmt: skip
     digits.axhline(0.1, color=GREY, linestyle=":", label="chance")
     digits.set_xticks(list(places), [n.name for n in nets], rotation=60, ha="right")
-    digits.set_ylim(0, 1.45)
+    digits.set_ylim(0, 1.45)  # room for the legend
+    digits.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1])
     finish(digits, f"networks on {TEACH} digits", "", "accuracy", legend=True)
     return figure

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import UserError
-from pellucid.labs.exercises import Case, Exercise, exercise
+from pellucid.labs.exercise import Case, Exercise
+from pellucid.labs.exercises import exercise
 
 MARK = re.compile(r"^# Exercise of the lab ([a-z0-9-]+)\.", re.MULTILINE)
 TOLERANCE = 1e-6
@@ -154,7 +155,9 @@ def _shown(value: Any) -> str:
 
 
 def _rounded(value: Any) -> Any:
-    return [_rounded(v) for v in value] if isinstance(value, list) else float(f"{value:.5g}")
+    if isinstance(value, list):
+        return [_rounded(v) for v in value]
+    return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
 def _said(error: Exception) -> str:

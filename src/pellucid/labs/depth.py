@@ -189,6 +189,7 @@ def _draw(activation: str, depth: int, width: int, seed: int) -> Figure:
         backwards.plot(_visible(gradients), color=colour, marker=".", label=name)
     for axis in (forwards, backwards):
         axis.set_yscale("log")
+        axis.locator_params(axis="x", integer=True)
     finish(
         forwards, "signals, from left to right", "layer", "mean square, cut at 1e30", legend=True
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from matplotlib.transforms import ScaledTranslation
 from mpl_toolkits.mplot3d import Axes3D  # type: ignore[import-untyped]
 from torch import Tensor
 
@@ -40,6 +42,23 @@ def finish(axis: Axes, title: str, x: str = "", y: str = "", legend: bool = Fals
     axis.grid(alpha=0.25)
     if legend:
         axis.legend(fontsize=8)
+
+
+def key_below(axis: Axes, columns: int, handles: Sequence[Artist] | None = None) -> None:
+    """Explain the lines of an axis below it, where the words hide none of them.
+
+    Args:
+        axis: one that is finished, with a name below its ticks.
+        columns: of words.
+        handles: with names, where they are not the lines of the axis.
+    """
+    figure = axis.get_figure(root=True)
+    assert figure is not None
+    under_the_name = axis.transAxes + ScaledTranslation(0, -0.45, figure.dpi_scale_trans)
+    axis.legend(
+        handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0), bbox_transform=under_the_name,
+        ncols=columns, fontsize=8, frameon=False,
+    )  # fmt: skip
 
 
 def bare(axis: Axes, title: str) -> None:

@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pellucid.data.digits import Digits
 from pellucid.labs.options import about, lab, ranged
 from pellucid.labs.result import Claim, LabResult, Table, agrees, at_least, at_most, equals, is_true
 from pellucid.labs.schedules import plateau
+from pellucid.labs.small_net import some_digits
 from pellucid.seeds import generator, reseed
 from pellucid.stopping import EarlyStop
 from pellucid.values import Metrics
@@ -159,11 +159,8 @@ def chosen(losses: list[float], patience: int) -> tuple[int, int]:
 
 def images(seed: int) -> tuple[Tensor, Tensor]:
     """Return digits of 14x14 and labels: teach, choose, judge; some that teach are wrong."""
-    part = Digits().load().train
     draws = generator(seed, "lab")
-    rows = torch.randperm(len(part), generator=draws)[: TEACH + CHOOSE + JUDGE]
-    x = F.avg_pool2d(part.pixels(rows).float() / 255, 2).flatten(1)
-    y = part.targets[rows].clone()
+    x, y = some_digits(TEACH + CHOOSE + JUDGE, draws)
     wrong = int(WRONG * TEACH)
     y[:wrong] = (y[:wrong] + torch.randint(1, 10, (wrong,), generator=draws)) % 10
     return x, y
@@ -315,19 +312,21 @@ def _dropout(plain: Course, dropped: Course) -> list[Claim]:
 def _draw(
     events: list[Event], plain: Course, dropped: Course, found: dict[int, tuple[int, int]]
 ) -> Figure:
-    from pellucid.labs.drawing import BLUE, GREEN, GREY, RED, finish, sheet
+    from pellucid.labs.drawing import BLUE, GREEN, GREY, RED, finish, key_below, sheet
 
     figure, (line, course, other) = sheet("Early stopping", 3, size=(15, 4.6))
     places = range(1, len(events) + 1)
     line.plot(places, [e.value for e in events], color=BLUE, marker="o", label="validation loss")
     line.plot(places, [e.best for e in events], color=GREY, linestyle="--", label="best so far")
     for k, event in enumerate(events):
-        line.annotate(str(event.bad), (k + 1, event.value), (0, 7), textcoords="offset points",
-                      ha="center", fontsize=8)  # fmt: skip
+        line.annotate(str(event.bad), (k + 1, event.value), (0, 9), textcoords="offset points",
+                      ha="center", fontsize=8,
+                      bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})  # fmt: skip
     if events and events[-1].stop:
         line.axvline(len(events), color=RED, linestyle=":", label="stop")
     line.margins(0.06, 0.12)
-    finish(line, "the count of epochs without a gain", "epoch", "loss", legend=True)
+    finish(line, "the count of epochs without a gain", "epoch", "loss")
+    key_below(line, 3)
     epochs = range(1, EPOCHS + 1)
     stop, kept = found[5]
     course.plot(epochs, plain.train, "--", color=GREY, label="training images")

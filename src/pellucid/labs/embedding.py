@@ -183,7 +183,7 @@ def _allowed(table: Tensor) -> list[Claim]:
 
 
 def _draw(table: Tensor, batch: Tensor, ours: Tensor, optimizer: str) -> Figure:
-    from pellucid.labs.drawing import BLUE, COLOURS, finish, sheet
+    from pellucid.labs.drawing import BLUE, COLOURS, finish, key_below, sheet
 
     figure, (rows, grad, moves) = sheet(
         f"An embedding visited at {tuple(batch.tolist())}", 3, size=(13, 4.2)
@@ -207,5 +207,6 @@ def _draw(table: Tensor, batch: Tensor, ours: Tensor, optimizer: str) -> Figure:
     moves.bar(places - 0.2, first.numpy(), 0.4, color=BLUE, label="step 1: this batch")
     moves.bar(places + 0.2, second.numpy(), 0.4, color=COLOURS[1], hatch="//",
               label="step 2: row 1 only")  # fmt: skip
-    finish(moves, f"how far each row moves: {optimizer}", "row of the table", "length", legend=True)
+    finish(moves, f"how far each row moves: {optimizer}", "row of the table", "length")
+    key_below(moves, 2)
     return figure

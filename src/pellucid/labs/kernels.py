@@ -200,5 +200,7 @@ def _draw(image: Tensor, maps: dict[str, Tensor], kernel: str) -> Figure:
     weights = KERNELS[kernel]
     for i, row in enumerate(weights.tolist()):
         for j, value in enumerate(row):
-            axes[-1].text(j, i, f"{value:.2g}", ha="center", va="center", fontsize=8)
+            dark = abs(value) > 0.7 * float(weights.abs().max()) and float(weights.min()) < 0
+            axes[-1].text(j, i, f"{value:.2g}", ha="center", va="center", fontsize=8,
+                          color="white" if dark else "black")  # fmt: skip
     return figure

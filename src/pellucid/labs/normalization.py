@@ -236,6 +236,6 @@ def _draw(x: Tensor, ours: dict[str, Tensor]) -> Figure:
         axis.grid(visible=False)
         lower.hist(x.flatten().numpy(), bins=40, color=COLOURS[-1], alpha=0.6, label="before")
         lower.hist(ours[name].flatten().numpy(), bins=40, color=BLUE, alpha=0.7, label="after")
-        lower.axvline(0, color=RED, linewidth=1)
+        lower.axvline(0, color=RED, linewidth=1, label="0")
         finish(lower, "", "value", "how many", legend=True)
     return figure

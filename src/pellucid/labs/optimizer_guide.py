@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import torch
 from torch import Tensor
 
-from pellucid.labs import rules, small_net, small_tasks
+from pellucid.labs import rules, small_net
+from pellucid.labs.guide_toys import DUELS, TASK_RATES, TextRuns, ending, learned, tasks
+from pellucid.labs.guide_toys import claims as toys
 from pellucid.labs.options import lab, ranged
 from pellucid.labs.result import Claim, LabResult, Table, at_least, at_most
 from pellucid.labs.small_net import Rule, verdict
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0)
-TASK_RATES = (1e-4, 1e-3, 0.01, 0.1, 1.0)
 EARLY = 50
 RULES: dict[str, Rule] = {
     "SGD": lambda g, w, lr: rules.sgd(g, w, lr=lr),  # type: ignore[arg-type]
@@ -74,7 +75,7 @@ def run(
     """Run what a guide to optimizers says, statement by statement."""
     swept = {name: sweep(rule, RATES, seeds, seed, steps) for name, rule in RULES.items()}
     bare = sweep(lambda g, w, lr: rules.sgd(g, w, lr=lr, momentum=0.9), (0.1,), seeds, seed, steps)  # type: ignore[arg-type]
-    text_runs, walks, duels = _tasks(seed)
+    text_runs, walks, duels = tasks(RULES, seed)
     heavy, adamw = swept["momentum"], swept["AdamW"]
     at = RATES.index
     best = max(float(s.judging[s.best].mean()) for s in swept.values())
@@ -104,7 +105,7 @@ def run(
         neither shown nor refuted. What the toys show is the reason that is given.
     """
     claims = [
-        *_images(swept), *_decay(swept, bare), *_words(text_runs), *_walks(walks), *_duels(duels)
+        *_images(swept), *_decay(swept, bare), *toys(text_runs, walks, duels)
     ]  # fmt: skip
     rows = [
         (name, RATES[s.best], float(s.judging[s.best].mean()),
@@ -138,45 +139,13 @@ def sweep(rule: Rule, rates: tuple[float, ...], seeds: int, seed: int, steps: in
     return Sweep(early, *(small_net.judged(w, part)[1] for part in (choose, judge, teach)))
 
 
-TextRuns = dict[str, tuple[Tensor, Tensor]]
-
-
-def _tasks(seed: int) -> tuple[TextRuns, TextRuns, Tensor]:
-    """Run the three toys, five seeds each."""
-    rates = torch.tensor(TASK_RATES)
-    short: Rule = lambda g, w, lr: rules.adamw(g, w, lr=lr, betas=(0.9, 0.98))  # type: ignore[arg-type]  # noqa: E731
-    texts = {"SGD": RULES["SGD"], "AdamW, 0.98": short, "AdamW, 0.999": RULES["AdamW"]}
-    walks = {"SGD": RULES["SGD"], "Adam": RULES["Adam"]}
-    return (
-        {name: small_tasks.words(rule, rates, 5, seed) for name, rule in texts.items()},
-        {name: small_tasks.corridor(rule, rates, 5, seed) for name, rule in walks.items()},
-        small_tasks.duel([rate for rate, _ in DUELS], [beta for _, beta in DUELS], 5, seed),
-    )
-
-
-DUELS = ((2e-4, 0.5), (2e-4, 0.9), (2e-3, 0.5), (2e-3, 0.9), (0.02, 0.5), (0.02, 0.9))
-"""Rates and first betas of the GAN."""
-
-
-def _late(duels: Tensor) -> Tensor:
-    """Return the distance of each GAN over its last 200 steps, (settings, seeds)."""
-    return duels[-20:].mean(0)
-
-
-def _learned(runs: tuple[Tensor, Tensor]) -> tuple[int, float]:
-    """Return the place of the smallest rate that learns 90 % of common words; its rare ones."""
-    common, rare = (values.mean(1) for values in runs)
-    place = int((common >= 0.9).nonzero()[0]) if bool((common >= 0.9).any()) else -1
-    return place, float(rare[place])
-
-
 def _verdicts(
     swept: dict[str, Sweep], bare: Sweep, texts: TextRuns, walks: TextRuns, duels: Tensor
 ) -> list[tuple[str, str]]:
     tuned = {name: s.judging[s.best] for name, s in swept.items()}
     heavy, adam, adamw = swept["momentum"], swept["Adam"], swept["AdamW"]
     at = RATES.index
-    late = _late(duels)
+    late = ending(duels)
     gain = {name: last - first for name, (first, last) in walks.items()}
     rare = {name: rare.mean(1).max() for name, (_, rare) in texts.items()}
     return [
@@ -198,8 +167,8 @@ def _verdicts(
          f"{adam.good} and {swept['SGD'].good} of {len(RATES)} within 5 points"),
         ("SGD generalises better than Adam", verdict(tuned["momentum"] - tuned["Adam"],
                                                      "momentum", "Adam")),
-        ("text: AdamW, for rare words", f"{_learned(texts['AdamW, 0.98'])[1]:.0%} of them, SGD "
-                                        f"{_learned(texts['SGD'])[1]:.0%}, common ones known"),
+        ("text: AdamW, for rare words", f"{learned(texts['AdamW, 0.98'])[1]:.0%} of them, SGD "
+                                        f"{learned(texts['SGD'])[1]:.0%}, common ones known"),
         ("the same, each tuned", f"{float(rare['AdamW, 0.98']):.0%} and {float(rare['SGD']):.0%}"),
         ("text: beta2 0.98, not 0.999",
          f"{float(rare['AdamW, 0.98']):.0%} and {float(rare['AdamW, 0.999']):.0%} of rare words"),
@@ -251,46 +220,12 @@ def _decay(swept: dict[str, Sweep], bare: Sweep) -> list[Claim]:
     ]  # fmt: skip
 
 
-def _words(texts: TextRuns) -> list[Claim]:
-    rare = {name: float(values.mean(1).max()) for name, (_, values) in texts.items()}
-    return [
-        at_least("Text: at the least rate that learns the common words, AdamW knows more rare ones "
-                 "than SGD, by", _learned(texts["AdamW, 0.98"])[1] - _learned(texts["SGD"])[1],
-                 0.15),
-        at_most("Text: with a large enough rate SGD learns them too: they differ by",
-                abs(rare["AdamW, 0.98"] - rare["SGD"]), 0.1),
-        at_most("Text: beta2 of 0.98 or 0.999 makes no difference here: by",
-                abs(rare["AdamW, 0.98"] - rare["AdamW, 0.999"]), 0.05),
-    ]  # fmt: skip
-
-
-def _walks(walks: TextRuns) -> list[Claim]:
-    first, last = walks["Adam"]
-    best = {name: float(values.mean(1).max()) for name, (_, values) in walks.items()}
-    return [
-        at_most("Reinforcement learning: Adam at 1e-4 gains in 100 updates", (last - first)[0]
-                .mean(), 1.0),
-        at_least("at its best rate it learns the shortest way: reward", best["Adam"], -5.3),
-        at_most("and SGD at its own does too: they differ by", abs(best["Adam"] - best["SGD"]),
-                0.3),
-    ]  # fmt: skip
-
-
-def _duels(duels: Tensor) -> list[Claim]:
-    late = _late(duels).mean(1)
-    return [
-        at_least("GAN: at lr 2e-4 so short a run has not arrived: distance", late[0], 0.5),
-        at_most("at 2e-3 with beta1 0.5 it has: distance", late[2], 0.4),
-        at_least("at 0.02 a beta1 of 0.9 is further off than 0.5: ratio", late[5] / late[4], 1.3),
-    ]
-
-
 def _draw(
     swept: dict[str, Sweep], texts: TextRuns, walks: TextRuns, duels: Tensor, seeds: int
 ) -> Figure:
-    from pellucid.labs.drawing import COLOURS, finish, sheet
+    from pellucid.labs.drawing import COLOURS, finish, key_below, sheet
 
-    figure, axes = sheet("A guide to optimizers, and what small runs say", 3, 2, size=(14, 8.4))
+    figure, axes = sheet("A guide to optimizers, and what small runs say", 3, 2, size=(14, 9.4))
     accuracy, speed, gap, text, walk, duel = axes
     for place, ((name, s), colour, mark) in enumerate(
         zip(swept.items(), COLOURS, "os^vDx", strict=False)
@@ -316,7 +251,9 @@ def _draw(
     finish(accuracy, "digits: accuracy on images that chose nothing", "lr", "accuracy")
     finish(speed, f"digits: loss after {EARLY} steps (cut at 3)", "lr", "loss")
     finish(gap, f"the six: accuracy at the best rate, range of {seeds}", "accuracy")
-    finish(text, "words learned: rare (lines), common (dashed)", "lr", "share", legend=True)
-    finish(walk, "corridor: reward after 100 updates (best -5)", "lr", "reward", legend=True)
-    finish(duel, "GAN: distance from the true numbers", "steps", "distance", legend=True)
+    finish(text, "words learned: rare (lines), common (dashed)", "lr", "share")
+    finish(walk, "corridor: reward after 100 updates (best -5)", "lr", "reward")
+    finish(duel, "GAN: distance from the true numbers", "steps", "distance")
+    for axis in (accuracy, speed, text, walk, duel):
+        key_below(axis, 3)
     return figure

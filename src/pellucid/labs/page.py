@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import inspect
-import io
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -92,10 +91,14 @@ def json_of_claim(claim: Claim) -> dict[str, Any]:
 
 
 def picture(figure: Figure, kind: str = "png") -> bytes:
-    """Return the file of a picture, `png` or `svg`."""
-    file = io.BytesIO()
-    figure.savefig(file, format=kind, dpi=110)
-    return file.getvalue()
+    """Return the file of a picture, `png` or `svg`; the same bytes for the same figure."""
+    from pellucid.figures import render
+
+    if kind == "png":
+        return render.png(figure, dpi=110)
+    head, end, rest = render.svg(lambda: figure, "lab").partition(">")
+    paper = '<rect width="100%" height="100%" fill="white"/>'
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{head}{end}{paper}{rest}\n'.encode()
 
 
 def html(sections: Iterable[Section]) -> str:

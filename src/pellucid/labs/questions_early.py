@@ -71,7 +71,7 @@ def _climb() -> Answer:
 
 
 def _twice() -> Answer:
-    from pellucid.labs.backprop_graph import Node, add, backward
+    from pellucid.labs.scalar_graph import Node, add, backward
 
     a = Node(5.0, "a")
     b = add(a, a)

@@ -77,7 +77,7 @@ def _own_points() -> Answer:
 def _cut() -> Answer:
     import torch
 
-    from pellucid.labs.regularization import lasso
+    from pellucid.labs.penalties import lasso
 
     one = torch.eye(1, dtype=torch.float64)
     return float(lasso(one, 0.3 * one[0], (1.0,), 1)[0, 0])

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from pellucid.data.digits import Digits
 from pellucid.labs.options import lab, ranged
+from pellucid.labs.penalties import gram, lasso, ridge, shrink
 from pellucid.labs.result import Claim, LabResult, Table, agrees, at_least, at_most, equals
-from pellucid.optim.groups import decay_groups
-from pellucid.seeds import generator, reseed
+from pellucid.labs.small_net import some_digits
+from pellucid.labs.weight_decay import decay
+from pellucid.seeds import generator
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -102,7 +103,7 @@ def run(
     ]  # fmt: skip
     claims = [
         *_curves(fits, train, truth, size), *_solved(g, c, fits), *_at_right_angles(),
-        *_on_digits(weights, right, zeros, seed), *_bets(contest), *_decay(seed),
+        *_on_digits(weights, right, zeros, seed), *_bets(contest), *decay(seed),
     ]  # fmt: skip
     return LabResult(
         text, claims, partial(_draw, x, y, fits, truth, best, weights, right), tables,
@@ -126,41 +127,6 @@ def points(samples: int, noise: float, seed: int) -> tuple[Tensor, Tensor]:
 def features(x: Tensor) -> Tensor:
     """Return the Chebyshev polynomials 1 to DEGREE at `x`, (N, DEGREE): as a basis, tame."""
     return torch.stack([torch.cos(k * x.clamp(-1, 1).acos()) for k in range(1, DEGREE + 1)], -1)
-
-
-def gram(f: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Return F'F / n and F'y / n of centred columns: so the bias is free of any penalty."""
-    f, y = f - f.mean(-2, keepdim=True), y - y.mean(-1, keepdim=True)
-    n = f.shape[-2]
-    return f.mT @ f / n, (f.mT @ y[..., None]).squeeze(-1) / n
-
-
-def ridge(g: Tensor, c: Tensor, lambdas: tuple[float, ...]) -> Tensor:
-    """Return the weights with the least squared error + lambda sum(w^2), (lambdas, ..., D)."""
-    one = torch.eye(g.shape[-1], dtype=g.dtype)
-    return torch.stack([torch.linalg.solve(g + lam * one, c[..., None]).squeeze(-1)
-                        for lam in lambdas])  # fmt: skip
-
-
-def shrink(w: Tensor, by: Tensor | float) -> Tensor:
-    """Return `w` moved towards 0 by `by`, and stopped there."""
-    return w.sign() * (w.abs() - by).clamp(min=0)
-
-
-def lasso(g: Tensor, c: Tensor, lambdas: tuple[float, ...], sweeps: int = 400) -> Tensor:
-    """Return the weights with the least squared error + lambda sum(|w|), one weight at a time.
-
-    With all others fixed, the best value of one weight is a shrunken one: coordinate descent. It
-    begins at L2's answer.
-    """
-    half = torch.tensor(lambdas, dtype=g.dtype).view(-1, *[1] * (c.dim() - 1)) / 2
-    w = ridge(g, c, lambdas)
-    for _ in range(sweeps):
-        for j in range(g.shape[-1]):
-            own = g[..., j, j]
-            rest = c[..., j] - (w * g[..., j, :]).sum(-1) + own * w[..., j]
-            w[..., j] = shrink(rest, half) / own
-    return w
 
 
 def errors(x: Tensor, y: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
@@ -194,11 +160,8 @@ def digits(seed: int, steps: int = 300) -> tuple[Tensor, Tensor]:
 
 
 def _images(seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    images = Digits().load().train
-    rows = torch.randperm(len(images), generator=generator(seed, "lab"))[:1300]
-    small = F.avg_pool2d(images.pixels(rows).double() / 255, 2).flatten(1)
-    labels = images.targets[rows]
-    return small[:300], labels[:300], small[300:], labels[300:]
+    x, y = some_digits(1300, generator(seed, "lab"))
+    return x[:300].double(), y[:300], x[300:].double(), y[300:]
 
 
 def contested(active: int, seed: int, sets: int = 8) -> dict[str, float]:
@@ -298,48 +261,6 @@ def _bets(contest: dict[str, dict[str, float]]) -> list[Claim]:
     ]
 
 
-def _decay(seed: int) -> list[Claim]:
-    lam, sgd, adam, adamw = 0.05, torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW
-    apart = (_trained(seed, adamw, lam) - _trained(seed, adam, lam)).abs().max()
-    layer = nn.Linear(3, 2)
-    nn.init.ones_(layer.weight)
-    layer.weight.grad, layer.bias.grad = torch.zeros(2, 3), torch.zeros(2)
-    groups = decay_groups(layer, 0.5)
-    torch.optim.AdamW(groups, lr=0.1).step()
-    decayed = [g["weight_decay"] for g in groups for p in g["params"] if p.dim() == 1]
-    return [
-        agrees("SGD: lambda sum(w^2) in the loss is weight_decay = 2 lambda, 30 steps",
-               _trained(seed, sgd, lam), _trained(seed, sgd, 0, lam), 1e-9, "T6.16"),
-        agrees("Adam's weight_decay is the penalty, too", _trained(seed, adam, lam),
-               _trained(seed, adam, 0, lam), 1e-6, "T6.4"),
-        at_least("AdamW's is another: largest difference of a weight", apart, 1e-3, "T6.4"),
-        equals("AdamW without a gradient, lr 0.1, weight_decay 0.5: a weight of 1 becomes",
-               layer.weight[0, 0], 1 - 0.1 * 0.5, 1e-6, "T6.13"),
-        equals("Biases are left out of it here", sum(decayed), 0, 0, "T6.12"),
-        equals("Of (3, 4): the norm", torch.tensor([3.0, 4.0]).norm(), 5, 1e-6, "T5.14"),
-        equals("the penalty, with lambda 0.1", 0.1 * torch.tensor([3.0, 4.0]).square().sum(), 2.5,
-               1e-6, "T5.14"),
-        equals("the loss of it as an error, its mean square",
-               F.mse_loss(torch.tensor([3.0, 4.0]), torch.zeros(2)), 12.5, 1e-6, "T5.14"),
-    ]  # fmt: skip
-
-
-def _trained(
-    seed: int, kind: type[torch.optim.Optimizer], lam: float, in_loss: float = 0.0
-) -> Tensor:
-    """Return the weights of a small network after 30 steps, with weight_decay = 2 lambda."""
-    reseed(seed, "lab", 1)
-    net = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1)).double()
-    x, y = torch.randn(20, 4).double(), torch.randn(20, 1).double()
-    optimizer = kind(net.parameters(), lr=0.02, weight_decay=2 * lam)  # type: ignore[call-arg]
-    for _ in range(30):
-        penalty = sum((p.square().sum() for p in net.parameters()), torch.zeros(()).double())
-        optimizer.zero_grad()
-        (F.mse_loss(net(x), y) + in_loss * penalty).backward()
-        optimizer.step()
-    return torch.cat([p.detach().flatten() for p in net.parameters()])
-
-
 def _draw(
     x: Tensor, y: Tensor, fits: dict[str, Tensor], truth: dict[str, Tensor], best: dict[str, int],
     weights: Tensor, right: Tensor,
@@ -371,7 +292,7 @@ def _draw(
             values = wide @ w + y[0].mean() - (f @ w).mean()
             axis.plot(grid, values, style, color=colour, label=label)
         axis.set_ylim(-2.6, 3.2)
-        finish(axis, f"a polynomial of degree {DEGREE}, penalty: {words}", "x", "y", legend=True)
+        finish(axis, f"degree {DEGREE}, penalty: {words}", "x", "y", legend=True)
     for kind, colour, style in (("L2", BLUE, "o-"), ("L1", RED, "s--")):
         axes[3].loglog(LAMBDAS[1:], truth[kind][1:], style, color=colour, label=kind)
     axes[3].axhline(float(truth["L2"][0]), color=GREY, linestyle=":", label="none")

@@ -1,71 +1,51 @@
 """Choosing a schedule: the guide of the lab `schedules`, and one-cycle, each sentence with a run.
 
-Digits of 14x14 pixels, 32 units, SGD with momentum 0.9 on batches of 50, as in `small_net.py`.
+Digits of 14x14 pixels, 32 units; how they are trained stands in `scheduled.py`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 from torch import Tensor
 
-from pellucid.labs import rules, schedules, small_net
+from pellucid.labs import schedules
 from pellucid.labs.options import lab, ranged
 from pellucid.labs.result import Claim, LabResult, Table, agrees, at_least, at_most, equals, is_true
-from pellucid.labs.small_net import Part, verdict
-from pellucid.optim.schedules import Constant, Cosine, Exponential, Linear, OneCycle, StepDecay
+from pellucid.labs.scheduled import (
+    EPOCH,
+    EVERY,
+    FACTOR,
+    PATIENCE,
+    RATES,
+    THRESHOLD,
+    Course,
+    Plateau,
+    course,
+    fixed,
+    known,
+)
+from pellucid.labs.small_net import verdict
+from pellucid.optim.schedules import Cosine, OneCycle, StepDecay
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-RATES = (0.03, 0.1, 0.3)
-EVERY = 20
-EPOCH = 2000 // small_net.BATCH
-FACTOR, PATIENCE, THRESHOLD = 0.1, 2, 1e-4
 FEW = 20
-Share = Callable[[int, Tensor], Tensor]
-"""The rate of the next step as a share of the first, from steps done and weights."""
-
-
-class Course(NamedTuple):
-    """What a schedule did at all rates.
-
-    Args:
-        losses: on the choosing part, every 20 steps, (K, rates, seeds).
-        shares: of the first rate at the same steps, (K, rates, seeds).
-        choosing: accuracy on the part that chooses the rate, (rates, seeds).
-        judging: accuracy on the part that chose nothing, (rates, seeds).
-    """
-
-    losses: Tensor
-    shares: Tensor
-    choosing: Tensor
-    judging: Tensor
-
-    @property
-    def best(self) -> int:
-        """The place of the rate that the choosing part prefers."""
-        return int(self.choosing.mean(1).argmax())
 
 
 @lab
 def run(
     *,
-    epochs: Annotated[int, ranged("of 40 steps, of each", 10, 14)] = 10,
+    epochs: Annotated[int, ranged("of 40 steps, of each; this is on short runs", 10, 12)] = 10,
     seeds: Annotated[int, ranged("networks at each rate", 3, 5)] = 3,
     seed: Annotated[int, ranged("of first weights and batches", 0, 10**6)] = 0,
 ) -> LabResult:
     """Train with seven schedules at three rates, and take the guide at its word."""
     steps = epochs * EPOCH
-    found = {name: course(share, seeds, seed, steps) for name, share in known(epochs).items()}
-    small = course(Plateau(FEW), seeds, seed, steps)
-    half = course(_fixed(Cosine().build(1.0, steps // 2, EPOCH)), seeds, seed, steps // 2)
-    early = course(_fixed(StepDecay(epochs=max(1, epochs // 7)).build(1.0, steps, EPOCH)),
-                   seeds, seed, steps)  # fmt: skip
+    found, small, half, early = runs(epochs, seeds, seed)
     last = {name: c.losses[-1].mean(1) for name, c in found.items()}
     text = f"""
         The lab schedules says how each schedule goes, and when to take which. Here each sentence
@@ -108,76 +88,16 @@ def run(
     )  # fmt: skip
 
 
-def known(epochs: int) -> dict[str, Share]:
-    """Return the schedules of a run of so many epochs."""
+def runs(epochs: int, seeds: int, seed: int) -> tuple[dict[str, Course], Course, Course, Course]:
+    """Train with all schedules; with a plateau of few images; for half as long; cut early."""
     steps = epochs * EPOCH
-    fixed = {
-        "constant": _fixed(Constant().build(1.0, steps, EPOCH)),
-        "step": _fixed(StepDecay(epochs=round(0.6 * epochs)).build(1.0, steps, EPOCH)),
-        "exponential": _fixed(Exponential(gamma=0.01 ** (1 / epochs)).build(1.0, steps, EPOCH)),
-        "cosine": _fixed(Cosine().build(1.0, steps, EPOCH)),
-        "linear": _fixed(Linear().build(1.0, steps, EPOCH)),
-        "one-cycle": _fixed(OneCycle().build(1.0, steps, EPOCH)),
-    }
-    return {**fixed, "plateau": Plateau(1000)}
-
-
-def _fixed(schedule: Callable[[int], float]) -> Share:
-    """Make a share of a schedule that looks at nothing but the step."""
-    return lambda step, w: torch.tensor(schedule(step))
-
-
-class Plateau:
-    """The plateau rule for many networks, each with counters of its own.
-
-    Args:
-        images: how many of the choosing part it looks at.
-    """
-
-    def __init__(self, images: int) -> None:
-        x, y = small_net.parts()[1]
-        self.part = Part(x[:images], y[:images])
-        self.seen: list[Tensor] = []
-        self.share = self.best = self.bad = torch.zeros(0)
-
-    def __call__(self, step: int, w: Tensor) -> Tensor:
-        """Look at the loss every 20 steps, and return the shares, (rates, seeds)."""
-        if step == 0:
-            self.seen = []
-            self.share, self.bad = torch.ones(w.shape[:-1]), torch.zeros(w.shape[:-1])
-            self.best = torch.full(w.shape[:-1], math.inf)
-        elif step % EVERY == 0:
-            loss = small_net.judged(w, self.part)[0]
-            self.seen.append(loss)
-            gain = loss < self.best * (1 - THRESHOLD)
-            self.best = torch.where(gain, loss, self.best)
-            self.bad = torch.where(gain, 0, self.bad + 1)
-            cut = self.bad > PATIENCE
-            self.share = torch.where(cut, self.share * FACTOR, self.share)
-            self.bad = torch.where(cut, 0, self.bad)
-        return self.share
-
-
-def course(share: Share, seeds: int, seed: int, steps: int) -> Course:
-    """Train at all rates, each multiplied by `share` from step to step."""
-    rates = torch.tensor(RATES)[:, None]
-    lr = torch.zeros(len(RATES), seeds, 1)  # the rule reads it at each step
-    path = small_net.trained(
-        lambda g, w, _: rules.sgd(g, w, lr=lr, momentum=0.9),  # type: ignore[arg-type]
-        torch.tensor(RATES), seeds, seed, steps,
-    )  # fmt: skip
-    w = small_net.starts(seeds, seed).expand(len(RATES), seeds, -1)
-    _, choose, judge = small_net.parts()
-    losses, shares = [], []
-    for step in range(steps):
-        now = share(step, w).expand(len(RATES), seeds)
-        lr.copy_((rates * now)[..., None])
-        w = next(path)
-        if (step + 1) % EVERY == 0:
-            losses.append(small_net.judged(w, choose)[0])
-            shares.append(now.clone())
-    return Course(torch.stack(losses), torch.stack(shares), small_net.judged(w, choose)[1],
-                  small_net.judged(w, judge)[1])  # fmt: skip
+    soon = StepDecay(epochs=max(1, epochs // 7))
+    return (
+        {name: course(share, seeds, seed, steps) for name, share in known(epochs).items()},
+        course(Plateau(FEW), seeds, seed, steps),
+        course(fixed(Cosine().build(1.0, steps // 2, EPOCH)), seeds, seed, steps // 2),
+        course(fixed(soon.build(1.0, steps, EPOCH)), seeds, seed, steps),
+    )
 
 
 def cuts(c: Course) -> float:
@@ -307,8 +227,11 @@ def _draw(found: dict[str, Course], small: Course) -> Figure:
     rates.set_xticks(RATES, [f"{rate:g}" for rate in RATES])
     rates.minorticks_off()
     cuts.set_yscale("log")
-    finish(shares, "seven schedules", "steps", "share of the first rate", True)
+    finish(shares, "seven schedules at lr 0.1", "steps", "share of the first rate")
     finish(losses, "loss at lr 0.3", "steps", "loss")
     finish(rates, "last loss over the first rate", "lr", "loss")
-    finish(cuts, "plateau at lr 0.1: what it looks at decides", "steps", "share", legend=True)
+    finish(cuts, "plateau at lr 0.1: what it looks at decides", "steps",
+           "share of the first rate", legend=True)  # fmt: skip
+    figure.legend(*shares.get_legend_handles_labels(), loc="outside lower center", ncols=7,
+                  title="the schedules of the first three pictures", fontsize=9)  # fmt: skip
     return figure

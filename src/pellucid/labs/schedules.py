@@ -204,7 +204,7 @@ def _patience() -> list[Claim]:
 
 
 def _draw(events: list[Event]) -> Figure:
-    from pellucid.labs.drawing import BLUE, COLOURS, GREY, RED, finish, sheet
+    from pellucid.labs.drawing import BLUE, COLOURS, GREY, RED, finish, key_below, sheet
 
     figure, (five, line) = sheet("Schedules of the learning rate", 2, size=(12.5, 4.6))
     styles = ("-", "--", "-.", ":", "-")
@@ -217,12 +217,15 @@ def _draw(events: list[Event]) -> Figure:
     line.plot(places, [e.best for e in events], color=GREY, linestyle="--", label="best so far")
     for k, event in enumerate(events):
         words = f"rest {event.resting}" if event.resting else str(event.bad)
-        line.annotate(words, (k + 1, event.value), (0, 7), textcoords="offset points",
-                      ha="center", fontsize=8)  # fmt: skip
+        line.annotate(words, (k + 1, event.value), (0, 9), textcoords="offset points",
+                      ha="center", fontsize=8,
+                      bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})  # fmt: skip
         before = events[k - 1].rate if k else 1.0
         if event.rate < before:
             line.axvline(k + 1, color=RED, linestyle=":")
             line.text(k + 1.1, 0.95, f"rate {event.rate:g}", color=RED, va="top", fontsize=8,
                       transform=line.get_xaxis_transform())  # fmt: skip
-    finish(line, "plateau: the count of values without a gain", "evaluation", "loss", legend=True)
+    line.margins(0.05, 0.12)
+    finish(line, "plateau: the count of values without a gain", "evaluation", "loss")
+    key_below(line, 2)
     return figure

@@ -198,6 +198,6 @@ def _draw(curves: dict[str, Tensor], best: dict[str, int]) -> Figure:
         axis.set_yscale("log")
     sweep.set_xscale("log")
     finish(fixed, f"one rate for all, {COMMON:g}", "steps", "loss", legend=True)
-    finish(tuned, "each at its best rate", "steps", "loss", legend=True)
+    finish(tuned, "each at its best rate (cut at 10)", "steps", "loss", legend=True)
     finish(sweep, "loss after the last step, over the rate", "lr", "loss", legend=True)
     return figure

@@ -38,13 +38,18 @@ class Part(NamedTuple):
     y: Tensor
 
 
+def some_digits(count: int, draws: torch.Generator) -> Part:
+    """Return training images of digits, in a random order, as 14x14 pixels."""
+    images = Digits().load().train
+    rows = torch.randperm(len(images), generator=draws)[:count]
+    small = F.avg_pool2d(images.pixels(rows).float() / 255, 2).flatten(1)
+    return Part(small, images.targets[rows])
+
+
 @cache
 def parts() -> tuple[Part, Part, Part]:
     """Return what teaches, what chooses, and what judges."""
-    images = Digits().load().train
-    order = torch.randperm(len(images), generator=generator(0, "lab"))
-    small = F.avg_pool2d(images.pixels(order).float() / 255, 2).flatten(1)
-    x, y = small.split([2000, 1000, 2000]), images.targets[order].split([2000, 1000, 2000])
+    x, y = (both.split([2000, 1000, 2000]) for both in some_digits(5000, generator(0, "lab")))
     first, second, third = (Part(a, b) for a, b in zip(x, y, strict=True))
     return first, second, third
 

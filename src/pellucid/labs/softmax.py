@@ -169,7 +169,7 @@ def _draw(z: Tensor, label: int) -> Figure:
     bars.bar([i - 0.2 for i in places], z.tolist(), 0.4, color=BLUE, label="logit")
     bars.bar([i + 0.2 for i in places], p.tolist(), 0.4, color=GREEN, label="probability")
     bars.axhline(0, color="black", linewidth=0.8)
-    finish(bars, f"argmax: class {int(z.argmax())}", "class", "", legend=True)
+    finish(bars, f"argmax: class {int(z.argmax())}", "class", "logit, probability", legend=True)
     y = F.one_hot(torch.tensor(label), len(z))
     slope.bar(places, (p - y).tolist(), color=[RED if i == label else BLUE for i in range(len(z))])
     slope.axhline(0, color="black", linewidth=0.8)

@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -18,6 +19,7 @@ from pellucid import Recipe, good, resume, steps, train
 from pellucid.errors import RunBusy
 from pellucid.plan import Duration
 from pellucid.recipe import RecordSpec
+from pellucid.runs.disk import Disk
 from pellucid.runs.listing import all_runs
 
 SAMPLE = int(os.environ.get("PELLUCID_KILLS", "8"))
@@ -120,6 +122,52 @@ def _wait_for_a_save(
                 return
             skip -= 1
             time.sleep(0.005)
+
+
+@pytest.mark.parametrize("step", [2, 8])
+def test_killed_while_a_save_hangs_and_training_has_gone_on(
+    processes: ForkServerContext,
+    recipe: Recipe,
+    unbroken: tuple[dict[str, bytes], float],
+    tmp_path: Path,
+    step: int,
+) -> None:
+    """What is written is `step`; the rows on the disk are already those of the next one."""
+    process = processes.Process(target=hanging, args=(recipe, tmp_path, step))
+    process.start()
+    while f"step {step + 1}" not in rows(tmp_path):
+        assert process.is_alive()
+        time.sleep(0.01)
+    process.kill()
+    process.join()
+    run = all_runs(tmp_path)[0]
+    assert [path.name for path in run.path.rglob(".writing-*")] == [f".writing-step-{step:08d}"]
+    assert run.checkpoints.steps() == list(range(2, step, 2))[-2:]
+    process = processes.Process(target=work, args=(recipe, tmp_path))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    assert content(tmp_path) == unbroken[0]
+
+
+def hanging(recipe: Recipe, runs: Path, step: int) -> None:
+    """Start the run on a disk that takes half of a file of a checkpoint, and then no more."""
+    write = Disk.write
+
+    def half(self: Disk, path: Path, data: bytes) -> None:
+        if path.parent.name.endswith(f"-step-{step:08d}") and path.name.startswith("optimizer"):
+            path.write_bytes(data[: len(data) // 2])
+            threading.Event().wait()
+        write(self, path, data)
+
+    Disk.write = half  # type: ignore[method-assign]
+    work(recipe, runs)
+
+
+def rows(runs: Path) -> set[str]:
+    """Return kind and step of each row of metrics so far."""
+    found = [row for run in all_runs(runs) for row in run.rows("metrics.jsonl")]
+    return {f"{row['kind']} {row['step']}" for row in found}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -11,6 +11,7 @@ import resource
 import shutil
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -379,6 +380,8 @@ def _small_files_only(folder: Path, limit: int, after: int) -> None:
 
     def stop(_: Step) -> bool:
         if next(asked) == after:
+            while not next(folder.glob(f"*/checkpoints/step-{after - 1:08d}"), None):
+                time.sleep(0.001)  # the save before is on its way to the disk
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
         return False
 

@@ -20,6 +20,7 @@ from pellucid.errors import BadRecipe
 from pellucid.keeper import SaveTimes, save_together
 from pellucid.loop import fit
 from pellucid.recipe import Recipe
+from pellucid.runs.checkpoint import serialised
 from pellucid.runs.folder import ENVIRONMENT, Run
 from pellucid.runs.followed import FollowedRun
 from pellucid.runs.listing import all_runs
@@ -128,7 +129,7 @@ def _packed(state: State, precision: str, path: Path) -> list[bytes]:
         "facts": state.facts(),
         "files": list(tensors),
     }
-    return [json.dumps(head).encode(), *map(safetensors.torch.save, tensors.values())]
+    return [json.dumps(head).encode(), *map(serialised, tensors.values())]
 
 
 def _all_of(built: Assembled, recipe: Recipe) -> dict[str, Tensor]:

@@ -140,8 +140,8 @@ class State:
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """Return copies of all tensors, by the file they belong in and by name.
 
-        In the usual memory order and on the CPU; copied, so that training may go on while they
-        are written, and so that tied weights are stored under each of their names.
+        On the CPU, in the memory order that they have here; copied, so that training may go on
+        while they are written, and so that tied weights are stored under each of their names.
         """
         files = {
             "model": dict(self.model.state_dict()),
@@ -224,4 +224,4 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> float:
 
 
 def _copy(tensor: Tensor) -> Tensor:
-    return tensor.detach().to("cpu", copy=True).contiguous()
+    return tensor.detach().to("cpu", copy=True)

@@ -200,27 +200,28 @@ def _go(
             state.load(checkpoint.tensors, checkpoint.facts)
         watch.start(checkpoint.facts["recorder"] if checkpoint else None)
         _introduce(run, engine, built, console)
-        keeper = Keeper(run, recipe, engine, built, watch.recorder, console)
-        keeper.snapshot()
-        processes.join(engine.device)
-        start_together(engine, built, recipe, run.path)
-
-        def look(step: Step) -> bool:
-            began = time.perf_counter()
-            watch(step)
+        with Keeper(run, recipe, engine, built, watch.recorder, console) as keeper:
             keeper.snapshot()
-            watch.recorder.overhead += time.perf_counter() - began
-            return stop(step)
+            processes.join(engine.device)
+            start_together(engine, built, recipe, run.path)
 
-        for step in fit(state, task, engine):
-            asked = engine.agree(functools.partial(look, step))  # a failure here ends all processes
-            stopped = asked and state.step < task.plan.steps and not state.stop.now
-            began = time.perf_counter()
-            keeper.save_if_due(stopped)
-            watch.recorder.overhead += time.perf_counter() - began
-            if stopped:
-                console.line(f"stopped after step {state.step}. Go on: pellucid resume {run.path}")
-                return run
+            def look(step: Step) -> bool:
+                began = time.perf_counter()
+                watch(step)
+                keeper.snapshot()
+                watch.recorder.overhead += time.perf_counter() - began
+                return stop(step)
+
+            for step in fit(state, task, engine):
+                asked = engine.agree(functools.partial(look, step))  # a failure here ends all
+                stopped = asked and state.step < task.plan.steps and not state.stop.now
+                began = time.perf_counter()
+                keeper.save_if_due(stopped)
+                watch.recorder.overhead += time.perf_counter() - began
+                if stopped:
+                    told = f"Go on: pellucid resume {run.path}"
+                    console.line(f"stopped after step {state.step}. {told}")
+                    return run
         if state.stop.now and state.step < task.plan.steps:
             console.line(f"early stop after step {state.step:,}: {_why(recipe, state)}")
         judged = _without_test(built) if (run.read_json(ENVIRONMENT) or {}).get("sealed") else built

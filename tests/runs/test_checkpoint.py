@@ -101,6 +101,17 @@ def test_what_is_read_is_what_was_written(saved: Path) -> None:
             assert torch.equal(checkpoint.tensors[file][name], tensor)
 
 
+def test_any_memory_order_is_written_in_the_usual_one(tmp_path: Path) -> None:
+    usual = torch.arange(2.0 * 3 * 4 * 5).view(2, 3, 4, 5)
+    last = usual.to(memory_format=torch.channels_last)
+    for number, tensor in enumerate((usual, last), 1):
+        Checkpoints(tmp_path / f"{number}").save({"model": {"weight": tensor}}, {"step": 1})
+    first, second = (Checkpoints(tmp_path / f"{number}").path(1) for number in (1, 2))
+    name = "model.safetensors"
+    assert (first / name).read_bytes() == (second / name).read_bytes()
+    assert not last.is_contiguous()
+
+
 def test_dying_at_each_operation_of_a_save(saved: Path, tmp_path: Path) -> None:
     shutil.copytree(saved, tmp_path / "counted")
     total = operations(tmp_path / "counted")

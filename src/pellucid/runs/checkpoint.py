@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,12 +78,12 @@ class Checkpoints:
     def save(self, tensors: Tensors, facts: dict[str, Any]) -> Path:
         """Write a checkpoint after step `facts["step"]`, and read it back.
 
+        The tensors may lie in memory in any order; the files hold the usual one.
+
         Raises:
             SaveFailed: if the disk refused; then nothing that was there before is touched.
         """
-        files = {
-            f"{name}.safetensors": safetensors.torch.save(group) for name, group in tensors.items()
-        }
+        files = {f"{name}.safetensors": serialised(group) for name, group in tensors.items()}
         files[STATE] = _json(facts)
         files[MANIFEST] = _manifest(facts["step"], files)
         needed = sum(map(len, files.values()))
@@ -97,7 +97,9 @@ class Checkpoints:
                 f"The checkpoint {target} could not be saved ({error.strerror or error}): "
                 f"it needs {needed:,} bytes, {free} are free. Earlier checkpoints are untouched."
             ) from error
-        verify(target)
+        files.clear()  # it is read back file by file: less memory while training goes on
+        for _ in _intact(target):
+            pass
         return target
 
     def _write(self, partial: Path, target: Path, files: dict[str, bytes]) -> None:
@@ -169,6 +171,11 @@ def verify(path: Path) -> dict[str, bytes]:
         BadCheckpoint: if the manifest is missing or not what was written, or if a file is
             missing, longer, shorter or different; the message names it.
     """
+    return dict(_intact(path))
+
+
+def _intact(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield name and content of each file that the manifest lists, checked; raise as `verify`."""
     manifest = _read(path / MANIFEST)
     try:
         content = json.loads(manifest)
@@ -182,7 +189,6 @@ def verify(path: Path) -> dict[str, bytes]:
         raise BadCheckpoint(
             f"{path} has format {content['format']}; this version of pellucid reads {FORMAT}."
         )
-    files = {}
     for name, expected in listed.items():
         data = _read(path / name)
         if len(data) != expected["size"] or hashlib.sha256(data).hexdigest() != expected["sha256"]:
@@ -190,8 +196,12 @@ def verify(path: Path) -> dict[str, bytes]:
                 f"{path / name} is damaged: {len(data):,} bytes, {expected['size']:,} expected; "
                 "its SHA-256 is not the one in the manifest."
             )
-        files[name] = data
-    return files
+        yield name, data
+
+
+def serialised(group: dict[str, Tensor]) -> bytes:
+    """Return named tensors as the content of a safetensors file, in the usual memory order."""
+    return safetensors.torch.save({name: tensor.contiguous() for name, tensor in group.items()})
 
 
 def _manifest(step: int, files: dict[str, bytes]) -> bytes:

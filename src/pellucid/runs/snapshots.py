@@ -28,6 +28,8 @@ def save_snapshot(run: Path, step: int, weights: dict[str, Tensor], disk: Disk =
     """Write the copy of `weights` after `step` steps; the same again if it is there."""
     folder = run / FOLDER
     folder.mkdir(exist_ok=True)
+    for left in folder.glob(".step-*"):  # by a process that died while it wrote
+        disk.remove(left)
     data = safetensors.torch.save(weights)
     replace_file(folder / f"step-{step:08d}.safetensors", data, disk)
 

@@ -128,9 +128,8 @@ class Recorder:
         self.pending.clear()
 
     def facts(self) -> dict[str, Any]:
-        """Return what a resumed run needs to write the same rows; the file is synced first."""
+        """Return what a resumed run needs to write the same rows; the file holds them then."""
         self._metrics.flush()
-        os.fsync(self._metrics.fileno())
         return {
             "bytes": self._metrics.tell(),
             "window": self.window.facts(),

@@ -23,6 +23,7 @@ from pellucid.inspection.attribution import (
     methods,
     occlusion,
     pooled_head,
+    settled_gradients,
 )
 from pellucid.inspection.attribution_checks import (
     by_chance,
@@ -245,10 +246,26 @@ def test_view_A9_mutant_the_softmax_instead_of_the_logit(monkeypatch: pytest.Mon
     assert not data.proofs[1].ok
 
 
+def test_view_A9_where_the_way_has_many_bends_more_steps_are_taken_and_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "STEPS", 2)
+    one = subject(Sharp())
+    data = view.compute(one, Options())
+    assert data.ok, [proof.line for proof in data.proofs]
+    steps = int(data.proofs[0].identity.split(", ")[1].removesuffix(" steps").replace(",", ""))
+    assert steps > 2
+    assert 2 * 3 ** round(math.log(steps / 2, 3)) == steps
+    q = question()
+    few, taken = settled_gradients(q, 0.0)
+    assert taken == 1458  # the last of 2, 6, 18, ... that is not above the most
+    assert torch.allclose(few, integrated_gradients(q, taken), atol=1e-5)
+
+
 def test_view_A9_mutant_left_ends_instead_of_middles_and_no_baseline(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(view, "integrated_gradients", lambda q: gradient_x_input(q))
+    monkeypatch.setattr(view, "settled_gradients", lambda q, gap: (gradient_x_input(q), 1))
     assert not view.compute(subject(), Options()).ok
 
 

@@ -14,7 +14,7 @@ from pellucid.inspection.ablation import ablation
 from pellucid.inspection.activations import find_sites
 from pellucid.inspection.effective import gradient_energy
 from pellucid.inspection.evolution import course
-from pellucid.inspection.onestep import SCALES, sgd_miss, take_step
+from pellucid.inspection.onestep import SCALES, check_step, sgd_miss, take_step
 from pellucid.inspection.receptive import Field, fields
 from pellucid.inspection.trace import looking, trace
 from pellucid.models.mnist_cnn import MnistCNN
@@ -77,8 +77,9 @@ def test_view_A19_the_forecast_becomes_true_as_steps_get_smaller(
 ) -> None:
     model = small()
     stepper = optimizer(model.parameters(), lr=0.001)  # type: ignore[call-arg]
+    start = copy.deepcopy(model)
     seen = take_step(model, loss, stepper.step)
-    misses = [abs(ratio - 1) for ratio in seen.ratios]
+    misses = [abs(ratio - 1) for ratio in check_step(start, loss, seen.changes, 0.1).ratios]
     assert len(misses) == len(SCALES)
     assert misses[-1] < 0.01
     assert misses[-1] < misses[0]
@@ -87,8 +88,11 @@ def test_view_A19_the_forecast_becomes_true_as_steps_get_smaller(
 
 def test_view_A19_a_gradient_that_is_not_cleared_is_seen_doubled() -> None:
     model = small()
+    start = copy.deepcopy(model)
     seen = take_step(model, loss, torch.optim.SGD(model.parameters(), lr=0.01).step)
-    assert seen.doubled == 0
+    checks = check_step(start, loss, seen.changes, 0.01)
+    assert (checks.doubled, checks.sgd) == (0, 0)
+    assert all(p.grad is None for p in start.parameters())
     assert all(p.grad is None for p in model.parameters())
 
 
@@ -100,8 +104,9 @@ def test_view_A19_mutant_a_forecast_with_the_wrong_sign_does_not_go_to_1(
     plain = onestep._gradients
     monkeypatch.setattr(onestep, "_gradients", lambda m: {n: -g for n, g in plain(m).items()})
     model = small()
+    start = copy.deepcopy(model)
     seen = take_step(model, loss, torch.optim.SGD(model.parameters(), lr=0.01).step)
-    assert abs(seen.ratios[-1] - 1) > 1
+    assert abs(check_step(start, loss, seen.changes, 0.01).ratios[-1] - 1) > 1
 
 
 def positive(model: nn.Module) -> nn.Module:

@@ -66,6 +66,19 @@ def test_view_A4_z_over_the_images_themselves_has_mean_0_and_spread_1() -> None:
     assert 0.6 < float(scores.std(0).mean()) < 1.4
 
 
+def test_view_A4_a_kernel_that_leads_and_hardly_responds_is_named() -> None:
+    one = subject()
+    before = view.compute(one, Options(count=40))
+    assert not any("thousandth" in note for note in before.notes)
+    first = before.numbers["ranking"][0]
+    with torch.no_grad():
+        one.model.conv1.weight[first] *= 1e-6  # type: ignore[operator, index, union-attr]
+        one.model.conv1.bias[first] *= 1e-6  # type: ignore[operator, index, union-attr]
+    after = view.compute(one, Options(count=40))
+    assert after.numbers["ranking"][0] == first
+    assert after.notes[-1].startswith(f"Kernel {first}: less than a thousandth")
+
+
 def test_view_A4_mutant_ranking_by_the_mean(monkeypatch: pytest.MonkeyPatch) -> None:
     from pellucid.inspection import excite
 

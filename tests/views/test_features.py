@@ -26,6 +26,7 @@ from pellucid.models.mnist_cnn import MnistCNN
 from pellucid.recipe import RecordSpec
 from pellucid.seeds import generator, reseed
 from pellucid.views import features as view
+from pellucid.views import features_proofs as proofs
 from pellucid.views import representation as half
 from pellucid.views.options import BadOption, Options
 from pellucid.views.subject import Subject, of_run
@@ -222,7 +223,7 @@ def test_view_A14_a_model_without_a_linear_last_layer_says_so() -> None:
 
 
 MUTANTS = {
-    "value": (view, "values_of", lambda plain: lambda m, x, w: plain(m, x, w) + 0.01),
+    "value": (proofs, "values_of", lambda plain: lambda m, x, w: plain(m, x, w) + 0.01),
     "CKA by images": (half, "cka_by_features", lambda plain: lambda x, y: plain(x + 1, y * y)),
     "turned": (half, "turned", lambda plain: lambda x, draws: x * (1 + x.abs())),
     "alignment": (
@@ -247,8 +248,8 @@ def test_view_A12_A14_mutants(name: str, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_view_A12_mutant_a_gradient_that_is_shifted_or_smoothed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    plain = view.ascend
-    monkeypatch.setattr(view, "ascend", lambda m, w, c, *, smooth: plain(m, w, c, smooth=True))
+    plain = proofs.ascend
+    monkeypatch.setattr(proofs, "ascend", lambda m, w, c, *, smooth: plain(m, w, c, smooth=True))
     data = view.compute(subject(Own()), Options(count=15))
     assert not data.proofs[0].ok
     assert not data.proofs[1].ok

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from pellucid.inspection import flip as module
-from pellucid.inspection.flip import Range, smallest_flip, smallest_square
+from pellucid.inspection.border import Range, Search
+from pellucid.inspection.flip import smallest_flip
+from pellucid.inspection.painting import smallest_square
 from pellucid.seeds import generator, reseed
 from pellucid.viewdata import DoesNotApply
 from pellucid.views import flip as view
@@ -99,6 +102,26 @@ def test_view_A13_on_a_ring_it_goes_straight_to_the_middle_of_it() -> None:
     assert found.aligned > 0.99
 
 
+def test_view_A13_a_quick_search_ends_at_the_border_of_the_exact_model() -> None:
+    reseed(0, "init")
+    net = nn.Sequential(nn.Linear(20, 30), nn.Tanh(), nn.Linear(30, 5)).double()
+    rough = copy.deepcopy(net).half().float()  # another border, a thousandth away
+    x = torch.randn(1, 20, generator=generator(0, "x"), dtype=torch.float64)
+
+    def quick(h: Tensor) -> Tensor:
+        logits: Tensor = rough(h.float()).double()
+        return logits
+
+    exact, found = smallest_flip(net, x), smallest_flip(net, x, quick=quick)
+    assert exact is not None
+    assert found is not None
+    assert found.distance == pytest.approx(exact.distance, rel=0.01)
+    for one in (exact, found):
+        way = one.changed - x
+        assert int(net(one.changed).argmax()) == one.after != one.before
+        assert int(net(x + (1 - 1e-6) * way).argmax()) == one.before
+
+
 def test_view_A13_no_way_to_another_answer_is_said() -> None:
     assert smallest_flip(lambda x: x.sum() * 0 + torch.tensor([[1.0, 0.0]]), torch.ones(1, 3)) is (
         None
@@ -169,12 +192,12 @@ def test_view_A13_the_square_that_hides_what_counts() -> None:
 def test_view_A13_mutant_a_step_by_half_of_the_gradient(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    plain = module._Search.towards
+    plain = Search.towards
 
     def half(self, x, slope, gain):  # type: ignore[no-untyped-def]
         return plain(self, x, slope * (slope.abs() > slope.abs().mean()), gain)
 
-    monkeypatch.setattr(module._Search, "towards", half)
+    monkeypatch.setattr(Search, "towards", half)
     data = view.compute(network(), Options())
     assert not data.proofs[3].ok
 
@@ -185,8 +208,8 @@ def test_view_A13_mutant_a_change_that_stops_short_or_goes_on(
     plain = view.smallest_flip
     for factor, failed in ((0.9, 0), (1.3, 1)):
 
-        def off(logits, image, *, target=None, within=None, factor=factor):  # type: ignore[no-untyped-def]
-            found = plain(logits, image, target=target, within=within)
+        def off(logits, image, *, factor=factor, **more):  # type: ignore[no-untyped-def]
+            found = plain(logits, image, **more)
             assert found is not None
             changed = image + factor * (found.changed - image)
             return type(found)(changed, found.distance, found.before, found.after, 1.0)

@@ -9,7 +9,7 @@ import pytest
 from pellucid.figures.receptive import draw_receptive
 from pellucid.models.timm import TimmSpec
 from pellucid.recipe import Recipe
-from pellucid.views import ablation, landscape, life, receptive
+from pellucid.views import ablation, classes, firststep, health, landscape, life, receptive, step
 from pellucid.views.options import Options
 from pellucid.views.subject import Subject
 from tests.views.subjects import subject_of
@@ -36,6 +36,38 @@ def test_the_landscape_takes_fewer_images_of_a_network_that_costs_more(
     data = landscape.compute(subject_of("own"), Options())
     assert data.numbers["n"] == landscape.LEAST
     assert data.ok
+
+
+def test_health_looks_at_fewer_copies_of_a_network_that_costs_more(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "WORK", 1)
+    data = health.compute(subject, Options(count=8))
+    assert data.numbers["steps"] == [0, 10, 30, 40]
+    assert any("Sampled at 4 moments, steps 0 to 40 of 5, since" in note for note in data.notes)
+    assert data.ok
+
+
+def test_classes_takes_fewer_images_of_a_network_that_costs_more(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert classes.compute(subject, Options()).provenance["images"].startswith("500 of ")
+    monkeypatch.setattr(classes, "WORK", 1)
+    data = classes.compute(subject, Options())
+    assert data.provenance["images"].startswith("100 of ")
+    assert data.ok
+
+
+def test_the_stages_of_a_run_do_not_pay_for_the_proofs_of_its_first_step(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def costs(*given: object) -> None:
+        raise AssertionError(given)
+
+    monkeypatch.setattr(firststep, "check_step", costs)
+    assert life.compute(subject, Options()).ok
+    with pytest.raises(AssertionError):
+        step.compute(subject, Options())
 
 
 def test_of_pretrained_weights_only_the_head_is_drawn(subject: Subject) -> None:

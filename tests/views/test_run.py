@@ -199,6 +199,13 @@ def test_weights_that_are_not_finite_are_named() -> None:
         Subject.of(net, Digits().load().train)
 
 
+def test_classes_that_have_no_weights_of_their_own_are_named() -> None:
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10))
+    net[1].weight.data.zero_()
+    with pytest.raises(DoesNotApply, match=r"weights of 1 for 0, 1, 2, 3, 4 are the mean"):
+        classes.compute(Subject.of(net, Digits().load().train), Options(count=100))
+
+
 def test_images_parts_and_classes_that_do_not_exist_are_named(subject: Subject) -> None:
     with pytest.raises(BadOption, match="0 to 499"):
         logits.compute(subject, Options(index=500))

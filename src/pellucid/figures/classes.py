@@ -56,7 +56,8 @@ def _named(axis: Axes, classes: list[str], *, both: bool) -> None:
     if len(classes) <= 20:
         axis.set_yticks(range(len(classes)), classes, fontsize=8)
         if both:
-            axis.set_xticks(range(len(classes)), classes, fontsize=8)
+            lean: Any = {"rotation": 45, "ha": "right"} if max(map(len, classes)) > 3 else {}
+            axis.set_xticks(range(len(classes)), classes, fontsize=8, **lean)
 
 
 def _curves(axis: Axes, n: Any) -> None:
@@ -72,5 +73,5 @@ def _curves(axis: Axes, n: Any) -> None:
     axis.set_yscale("log")
     axis.set_xlabel("steps", fontsize=9)
     axis.set_title("neural collapse over the run (lower: more)", fontsize=9)
-    axis.legend(fontsize=8)
+    axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False)
     axis.grid(alpha=0.25)

@@ -22,8 +22,8 @@ def draw_evolution(data: ViewData) -> Figure:
     film: Tensor = n["film"]
     copies, filters = film.shape[:2]
     tall = 0.62 * filters + 0.6
-    figure, body = frame(data, 13, tall + 2.9)
-    above, below = divided(body, heights=[tall, 2.9])
+    figure, body = frame(data, 13, tall + 3.2)
+    above, below = divided(body, heights=[tall, 3.2])
     axis = above.subplots()
     sheet, rows, columns = _sheet(film)
     shown = axis.imshow(
@@ -71,7 +71,10 @@ def _curves(figure: Any, n: Any, times: list[float], unit: str) -> None:
     shown = names if len(names) <= 8 else [names[round(i * (len(names) - 1) / 7)] for i in range(8)]
     for axis, (key, title) in zip(axes, kinds, strict=True):
         for at, name in enumerate(shown):
-            values = n["courses"][name][key].tolist()
+            values = n["courses"][name][key]
+            if key == "ratio":  # one that rests has no place on a logarithmic axis
+                values = torch.where(values > 0, values, torch.nan)
+            values = values.tolist()
             first = 1 if key == "ratio" else 0
             axis.plot(times[first:], values[first:], color=COLOURS[at % len(COLOURS)],
                       marker=".", linewidth=1.2, label=name)  # fmt: skip
@@ -81,4 +84,7 @@ def _curves(figure: Any, n: Any, times: list[float], unit: str) -> None:
         axis.grid(alpha=0.25)
         if key == "ratio":
             axis.set_yscale("log")
-    axes[0].legend(fontsize=6)
+        else:
+            axis.ticklabel_format(axis="y", useOffset=False)
+    figure.legend(*axes[0].get_legend_handles_labels(), fontsize=7, ncols=4, frameon=False,
+                  loc="outside lower center")  # fmt: skip

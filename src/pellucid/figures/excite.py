@@ -31,23 +31,25 @@ def draw_excite(data: ViewData) -> Figure:
     grid: Any = below.subplots(3, len(top), squeeze=False)
     for column, best in enumerate(top):
         unit = best["unit"]
-        symmetric(grid[0, column], best["kernel"].mean(0), n["kernel_limit"])
+        kernel = symmetric(grid[0, column], best["kernel"].mean(0), n["kernel_limit"])
         grid[0, column].set_title(f"kernel {unit}\nz = {float(n['z'][unit]):+.2f}", fontsize=9)
         shown = positive(grid[1, column], best["map"], n["limit"])
         y, x = best["place"]
         grid[1, column].add_patch(
             Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, edgecolor="#e69f00", linewidth=2)
         )
-        symmetric(grid[2, column], best["patch"].mean(0), n["patch_limit"])
+        patch = symmetric(grid[2, column], best["patch"].mean(0), n["patch_limit"])
         grid[2, column].set_xlabel(
-            f"{best['dot']:.3f} {best['bias']:+.3f}\n= {best['value']:.3f}", fontsize=8
+            f"times kernel {best['dot']:.3f}\n{best['bias']:+.3f} bias = {best['value']:.3f}",
+            fontsize=8,
         )
     channels = top[0]["kernel"].shape[0]
     mean = "" if channels == 1 else f"\n(mean of {channels} channels)"
     names = (f"kernel{mean}", "response,\nafter ReLU", f"strongest\npatch{mean}")
     for axis, text in zip(grid[:, 0], names, strict=True):
         axis.set_ylabel(text, fontsize=9)
-    below.colorbar(shown, ax=list(grid[1]), shrink=0.8, pad=0.01).ax.tick_params(labelsize=7)
+    for row, drawn in zip(grid, (kernel, shown, patch), strict=True):
+        below.colorbar(drawn, ax=list(row), shrink=0.8, pad=0.01).ax.tick_params(labelsize=7)
     return figure
 
 

@@ -123,5 +123,7 @@ def _gap(height: int, colour: bool) -> int:
 
 
 def _short(words: str) -> str:
-    first = words.split(" (")[0]
-    return first.removesuffix(" edge").removesuffix(" line").replace("diagonal ", "diag ")
+    first = words.split(" (")[0].removesuffix(" edge").removesuffix(" line")
+    for long, brief in (("diagonal ", "diag "), ("horizontal", "horiz"), ("vertical", "vert")):
+        first = first.replace(long, brief)
+    return first

@@ -9,7 +9,16 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from pellucid.figures.frame import COLOURS, blank, divided, frame, labels, show_pixels, symmetric
+from pellucid.figures.frame import (
+    COLOURS,
+    balanced,
+    blank,
+    divided,
+    frame,
+    labels,
+    show_pixels,
+    symmetric,
+)
 from pellucid.viewdata import ViewData, short
 
 
@@ -29,7 +38,8 @@ def draw_flip(data: ViewData) -> Figure:
     shown = symmetric(change, mean, limit)
     of = "" if n["change"].shape[0] == 1 else f", mean of {n['change'].shape[0]} channels"
     size = f"length {short(n['distance'])}, largest {n['max_grey']:.1f}"
-    change.set_title(f"change, on its own scale\n(grey values of 255{of}; {size})", fontsize=9)
+    text = f"change, on its own scale (grey values of 255{of}; {size})"
+    change.set_title("\n".join(balanced(text, 44)), fontsize=9)
     bar = above.colorbar(shown, ax=change, shrink=0.8, pad=0.02)
     bar.ax.tick_params(labelsize=7)
     show_pixels(after, n["changed"], f"image with the change: {n['after']}")

@@ -37,7 +37,7 @@ def frame(data: ViewData, width: float, height: float) -> tuple[Figure, SubFigur
     small = [line for text in _origin(data) for line in textwrap.wrap(text, letters)]
     proofs = [(line, proof.ok) for proof in data.proofs
               for line in textwrap.wrap(proof.line, letters)]  # fmt: skip
-    title = "\n".join(textwrap.wrap(data.title, int(width * 8.5)))
+    title = "\n".join(balanced(data.title, int(width * 8.5)))
     top = 0.12 + 0.22 * (title.count("\n") + 1)
     bottom = 0.1 + LINE * (len(small) + len(proofs))
     total = top + height + bottom
@@ -55,6 +55,21 @@ def frame(data: ViewData, width: float, height: float) -> tuple[Figure, SubFigur
         parts[2].text(0.01, at, text, color=QUIET, fontsize=8, va="top")
         at -= line
     return figure, parts[1]
+
+
+def balanced(text: str, letters: int) -> list[str]:
+    """Return `text` in as few lines of at most `letters` as can be, of about the same length.
+
+    >>> balanced("one two three four five six", 22)
+    ['one two three', 'four five six']
+    """
+    text = text.replace(" %", "\u00a0%")  # a number stays with its unit
+    lines = textwrap.wrap(text, letters)
+    for width in range(-(-len(text) // max(1, len(lines))), letters):
+        narrower = textwrap.wrap(text, width)
+        if len(narrower) <= len(lines):
+            return narrower
+    return lines
 
 
 def divided(
@@ -121,7 +136,8 @@ def blank(axis: Axes, text: str) -> None:
     """Write `text` where a map would be, if there is nothing to be drawn."""
     axis.set(xticks=[], yticks=[])
     axis.set_facecolor("#eeeeee")
-    axis.text(0.5, 0.5, "\n".join(textwrap.wrap(text, 16)), transform=axis.transAxes, ha="center",
+    lines = textwrap.wrap(text, 18, break_long_words=False, break_on_hyphens=False)
+    axis.text(0.5, 0.5, "\n".join(lines), transform=axis.transAxes, ha="center",
               va="center", fontsize=8, color=QUIET)  # fmt: skip
 
 

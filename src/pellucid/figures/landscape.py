@@ -14,6 +14,8 @@ from pellucid.figures.frame import COLOURS, POSITIVE, blank, divided, frame
 from pellucid.viewdata import ViewData
 
 LEVELS = 16
+PAPER = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1.0}
+"""Behind words that lie on colours."""
 
 
 def draw_landscape(data: ViewData) -> Figure:
@@ -91,10 +93,10 @@ def _contours(
                   markersize=4, linewidth=1.4)  # fmt: skip
         start = (places[0][0], places[0][1])
         axis.annotate(f"step {steps[0]:,}", start, (8, -10), textcoords="offset points",
-                      fontsize=8, color=COLOURS[1], fontweight="bold")  # fmt: skip
+                      fontsize=8, color=COLOURS[1], fontweight="bold", bbox=PAPER)  # fmt: skip
     axis.plot([0], [0], marker="*", markersize=13, color=COLOURS[1], markeredgecolor="white")
     axis.annotate("here", (0, 0), (7, -12), textcoords="offset points", fontsize=8,
-                  color=COLOURS[1], fontweight="bold")  # fmt: skip
+                  color=COLOURS[1], fontweight="bold", bbox=PAPER)  # fmt: skip
     axis.set_title(title, fontsize=9)
     axis.set_xlabel(names[0], fontsize=8)
     axis.set_ylabel(names[1], fontsize=8)

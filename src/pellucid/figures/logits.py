@@ -10,6 +10,7 @@ from matplotlib.patches import Rectangle
 
 from pellucid.figures.frame import (
     COLOURS,
+    balanced,
     blank,
     divided,
     frame,
@@ -64,7 +65,8 @@ def _channels(axis: Axes, n: Any, a: str, b: str) -> None:
     axis.barh(range(len(shown)), shown, color=["#b2182b" if v > 0 else "#2166ac" for v in shown])
     labels(axis, names, 7)
     axis.axvline(0, color="black", linewidth=0.8)
-    axis.set_title(f"by channel of the inputs\nof {n['layer']}: logit {a} - logit {b}", fontsize=9)
+    title = f"by channel of the inputs of {n['layer']}: logit {a} - logit {b}"
+    axis.set_title("\n".join(balanced(title, 34)), fontsize=9)
     axis.tick_params(axis="x", labelsize=7)
 
 
@@ -80,7 +82,7 @@ def _bars(axis: Axes, values: list[float], n: Any, title: str) -> None:
     for at, c in enumerate(order):
         axis.text(max(values[c], 0), at, f" {values[c]:.2f}", va="center", fontsize=7)
     low, high = min(*values, 0.0), max(*values, 0.0)
-    axis.set_xlim(1.05 * low, high + 0.25 * (high - low))
+    axis.set_xlim(1.05 * low, high + 0.25 * ((high - low) or 1.0))  # all may be 0
     axis.set_title(title, fontsize=9)
     axis.tick_params(axis="x", labelsize=7)
 
@@ -110,9 +112,13 @@ def _reasons(below: Any, n: Any, a: str, b: str) -> None:
     draw = symmetric if float(n["features"].min()) < 0 else positive
     for axis, reason in zip(axes[0], shown, strict=False):
         channel, y, x = reason["place"]
-        draw(axis, n["features"][channel], limit)
+        image = draw(axis, n["features"][channel], limit)
         axis.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, edgecolor="#d55e00",
                                  linewidth=2.5))  # fmt: skip
         axis.set_title(f"channel {channel}, row {y}, column {x}", fontsize=9)
         text = f"{reason['value']:.3g} x {reason['weight']:.3g}\n= {reason['contribution']:.3g}"
         axis.set_xlabel(text, fontsize=9)
+    if shown:
+        bar = below.colorbar(image, ax=list(axes[0]), shrink=0.8, aspect=25, pad=0.01)
+        bar.ax.tick_params(labelsize=7)
+        bar.set_label("value of the input", fontsize=8)

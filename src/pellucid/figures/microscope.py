@@ -78,7 +78,7 @@ def _bars(axis: Axes, n: Any) -> None:
     axis.axvline(0, color="black", linewidth=0.8)
     for at, value in enumerate(values):
         axis.text(max(value, 0), at, f" {value:.3f}", va="center", fontsize=8)
-    span = max(max(values), 0.0) - min(min(values), 0.0)
+    span = (max(max(values), 0.0) - min(min(values), 0.0)) or 1.0  # all may be 0
     axis.set_xlim(min(*values, 0.0) - 0.05 * span, max(*values, 0.0) + 0.2 * span)
     axis.set_title("what adds up", fontsize=9)
 

@@ -11,6 +11,9 @@ from pellucid.figures.frame import BAD, COLOURS, GOOD, divided, frame, show_pixe
 from pellucid.figures.words import clipped
 from pellucid.viewdata import ViewData
 
+MARKS = {True: "\u2713", False: "\u2717"}
+"""Of right and wrong answers: green and red alone look alike to some eyes."""
+
 
 def draw_robustness(data: ViewData) -> Figure:
     """Return a row for each change: its curves, and one image under it.
@@ -31,7 +34,7 @@ def draw_robustness(data: ViewData) -> Figure:
         if row is rows[0]:
             right.suptitle(
                 f"one image of class {clipped(n['classes'][n['label']], 20)}, changed more and "
-                "more, and what is said of it (green: right)", fontsize=9,
+                "more, and what is said of it (\u2713 right, \u2717 wrong)", fontsize=9,
             )  # fmt: skip
         for axis in axes[0]:
             axis.axis("off")
@@ -39,7 +42,7 @@ def draw_robustness(data: ViewData) -> Figure:
             axis.axis("on")
             show_pixels(axis, shown["image"], f"{shown['level']:g}")
             ok = shown["said"] == n["label"]
-            said = clipped(n["classes"][shown["said"]], 12)
+            said = f"{MARKS[ok]} {clipped(n['classes'][shown['said']], 12)}"
             axis.set_xlabel(f"{said}: {100 * shown['sure']:.0f} %", fontsize=8,
                             color=GOOD if ok else BAD)  # fmt: skip
     return figure

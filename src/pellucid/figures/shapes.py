@@ -19,7 +19,8 @@ def draw_shapes(data: ViewData) -> Figure:
     Args:
         data: of the view `shapes`.
     """
-    layers = _shown(data.numbers["layers"])
+    every = data.numbers["layers"]
+    layers = _shown(every)
     broken = data.numbers["broken"]
     names = [f"{_shortened(row['layer'])}  ({row['operation']})" for row in layers]
     height = 0.24 * (len(layers) + bool(broken)) + 1.1
@@ -28,7 +29,8 @@ def draw_shapes(data: ViewData) -> Figure:
     count = len(layers) + bool(broken)
     text.set(xlim=(0, 1), ylim=(count - 0.5, -0.5), xticks=[])
     text.set_yticks(range(count), [*names, *([broken["name"]] if broken else [])], fontsize=8)
-    text.set_title("out shape, by formula", fontsize=10)
+    some = f"\n({len(layers)} of {len(every)} operations: the largest; all stand in the table)"
+    text.set_title(f"out shape, by formula{some * (len(layers) < len(every))}", fontsize=10)
     for at, row in enumerate(layers):
         wrong = row["predicted"] is not None and tuple(row["predicted"]) != tuple(row["out"])
         formula = "" if row["formula"] in ("", "same") else f"   {row['formula']}"

@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from pellucid.figures.frame import COLOURS, divided, frame, labels, show_pixels
+from pellucid.figures.frame import COLOURS, balanced, divided, frame, labels, show_pixels
 from pellucid.viewdata import ViewData
 
 MOST = 30
@@ -48,7 +48,7 @@ def draw_step(data: ViewData) -> Figure:
     ratio.axhline(1, color="black", linestyle="--", linewidth=1)
     ratio.set_xscale("log")
     ratio.set_xlabel("share of the step that is taken", fontsize=8)
-    ratio.set_title("change of the loss / forecast", fontsize=9)
+    ratio.set_title(f"change of the loss / forecast\n({n['checked']} of the images)", fontsize=9)
     ratio.grid(alpha=0.25)
     names = [row["name"] for row in rows]
     gradient.barh(range(len(rows)), [row["gradient"] for row in rows], color=COLOURS[0])
@@ -86,6 +86,6 @@ def draw_life(data: ViewData) -> Figure:
         code = textwrap.shorten(stage["code"], 78, placeholder="...")
         axis.text(17, at + 0.36, code, va="center", fontsize=7.5, family="monospace")
         axis.text(17, at + 0.74, stage["place"], va="center", fontsize=7, color="#666666")
-        axis.text(62, at + 0.5, "\n".join(textwrap.wrap(stage["value"], 62)), va="center",
+        axis.text(62, at + 0.5, "\n".join(balanced(stage["value"], 62)), va="center",
                   fontsize=8.5)  # fmt: skip
     return figure

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pellucid.inspection.trace import Op, Site, Tracer, looking
+from pellucid.inspection.sites import Site
+from pellucid.inspection.trace import Op, Tracer, looking
 
 Batch = tuple[Tensor, Tensor]
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pellucid.inspection.trace import RELUS, Op, Site, Tracer, looking, sites, trace
+from pellucid.inspection.calls import RELUS
+from pellucid.inspection.sites import Site, sites
+from pellucid.inspection.trace import Op, Tracer, looking, trace
 
 ALIKE = 0.999
 """Correlation from which two units count as duplicates."""

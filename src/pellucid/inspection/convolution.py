@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pellucid.inspection.calls import ACTIVATIONS, WEIGHTED
 from pellucid.inspection.formulas import Window, argument, window
 from pellucid.inspection.receptive import Field, fields
-from pellucid.inspection.trace import ACTIVATIONS, WEIGHTED, Op, looking, trace
+from pellucid.inspection.trace import Op, looking, trace
 from pellucid.viewdata import DoesNotApply
 
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pellucid.inspection.calls import WEIGHTED
 from pellucid.inspection.formulas import argument
-from pellucid.inspection.trace import WEIGHTED, looking, trace
+from pellucid.inspection.trace import looking, trace
 from pellucid.seeds import generator
 from pellucid.viewdata import DoesNotApply
 

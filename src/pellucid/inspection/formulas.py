@@ -13,7 +13,8 @@ from typing import Any
 
 from torch import Tensor
 
-from pellucid.inspection.trace import ACTIVATIONS, Op
+from pellucid.inspection.calls import ACTIVATIONS
+from pellucid.inspection.trace import Op
 
 SAME = ACTIVATIONS | frozenset(
     [

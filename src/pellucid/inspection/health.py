@@ -16,8 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pellucid.inspection.trace import RELUS, Op, Site, Tracer, looking
-from pellucid.inspection.vitals import SATURATED
+from pellucid.inspection.calls import RELUS
+from pellucid.inspection.sites import Site
+from pellucid.inspection.trace import Op, Tracer, looking
+from pellucid.inspection.vitals_watch import SATURATED
 from pellucid.seeds import generator
 from pellucid.values import Loss
 
@@ -68,7 +70,6 @@ class Pulse:
         gradients: norm of the gradient of each layer's own parameters, by layer; nan if none.
         weights: norm of these parameters.
         total: norm of the gradient of all parameters.
-        moved: largest difference that looking made to the logits: 0.
     """
 
     loss: float
@@ -76,7 +77,6 @@ class Pulse:
     gradients: Mapping[str, float]
     weights: Mapping[str, float]
     total: float
-    moved: float
 
 
 def scaled(values: Tensor) -> Tensor:
@@ -100,8 +100,10 @@ def histogram(values: Tensor) -> Tensor:
     >>> int(histogram(torch.tensor([0.0, 0.0, 1e9])).sum())
     3
     """
-    inner = edges()[1:-1].to(values.device)
-    place = torch.bucketize(values.flatten().double(), inner)
+    exact = edges()[1:-1]
+    inner = exact.to(values.dtype)  # the same bins, without a copy of the values in float64
+    inner = torch.where(inner.double() > exact, inner.nextafter(inner - 1), inner)
+    place = torch.bucketize(values.flatten(), inner.to(values.device), out_int32=True)
     return torch.bincount(place, minlength=BINS).cpu()
 
 
@@ -145,16 +147,26 @@ def pulse(
         with torch.enable_grad():
             objective = loss(logits, targets)
         slopes = gradients(model, objective)
-        with torch.no_grad():
-            moved = float((model(images) - logits).abs().max())
     layers = _layers(model)
     return Pulse(
         float(objective.detach()), tuple(found),
         {name: norm([slopes[p] for p in mine if p in slopes]) if any(p in slopes for p in mine)
          else math.nan for name, mine in layers.items()},
         {name: norm([p.detach() for p in mine.values()]) for name, mine in layers.items()},
-        norm(list(slopes.values())), moved,
+        norm(list(slopes.values())),
     )  # fmt: skip
+
+
+def moved(model: nn.Module, images: Tensor) -> float:
+    """Return the largest difference that looking makes to the logits of `images`: 0."""
+
+    def seen(op: Op) -> None:
+        del op
+
+    with looking(model), torch.no_grad():
+        with Tracer(model, images, seen):
+            logits: Tensor = model(images)
+        return float((model(images) - logits).abs().max())
 
 
 def gradients(model: nn.Module, objective: Tensor) -> dict[str, Tensor]:
@@ -203,21 +215,24 @@ def slope_miss(model: nn.Module, images: Tensor, targets: Tensor) -> float:
 
 
 def _signal(site: Site, values: Tensor) -> Signal:
-    flat = values.double()
+    count = values.numel()
+    mean = float(values.sum(dtype=torch.float64)) / count
+    square = float(torch.linalg.vector_norm(values, dtype=torch.float64)) ** 2 / count
+    least, most = values.aminmax()
     saturated = None
     if site.call in ENDS:
         low, high = ENDS[site.call]
         edge = SATURATED * (high - low)
         saturated = float(((values >= high - edge) | (values <= low + edge)).double().mean())
     dead = None
-    capped = site.call in ("relu6", "hardtanh") and not bool((values < 0).any())
+    capped = site.call in ("relu6", "hardtanh") and float(least) >= 0
     if site.call in RELUS or capped:
         units = values.transpose(0, 1).flatten(1)
         dead = tuple((units.amax(1) <= 0).nonzero().flatten().tolist())
     return Signal(
-        site, values.numel(), float(flat.mean()), float(flat.std(correction=0)),
-        float((values == 0).double().mean()), saturated, dead, histogram(values),
-        float(values.min()), float(values.max()),
+        site, count, mean, math.sqrt(max(0.0, square - mean**2)),
+        1 - int(values.count_nonzero()) / count, saturated, dead, histogram(values),
+        float(least), float(most),
     )  # fmt: skip
 
 

@@ -17,7 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pellucid.inspection.trace import WEIGHTED, Op, looking
+from pellucid.inspection.calls import WEIGHTED
+from pellucid.inspection.trace import Op, looking
 from pellucid.seeds import generator
 from pellucid.values import Loss
 

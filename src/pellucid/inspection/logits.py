@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pellucid.inspection.calls import RELUS
 from pellucid.inspection.formulas import argument
-from pellucid.inspection.trace import RELUS, Op, looking, trace
+from pellucid.inspection.trace import Op, looking, trace
 from pellucid.viewdata import DoesNotApply
 
 PASSING = frozenset(["dropout", "contiguous", "clone", "to", "float"])

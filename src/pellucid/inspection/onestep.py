@@ -27,10 +27,6 @@ class OneStep:
         before: the weights by name.
         changes: of the weights by name.
         forecast: sum of gradient times change: what the loss should do, to first order.
-        ratios: for each of `SCALES`, (change of the loss) / (its forecast) when only that share of
-            the step is taken; float64. They go to 1.
-        doubled: largest difference between twice the gradient and what is there when `backward`
-            runs a second time without clearing, relative to the largest gradient.
     """
 
     loss: float
@@ -39,8 +35,6 @@ class OneStep:
     before: Mapping[str, Tensor]
     changes: Mapping[str, Tensor]
     forecast: float
-    ratios: tuple[float, ...]
-    doubled: float
 
 
 def take_step(model: nn.Module, loss: Loss, step: Callable[[], object]) -> OneStep:
@@ -48,7 +42,7 @@ def take_step(model: nn.Module, loss: Loss, step: Callable[[], object]) -> OneSt
 
     Args:
         model: with no gradients.
-        loss: of one batch; it is also asked for in float64, with weights of that type.
+        loss: of one batch.
         step: clips and steps; called when the gradients are there.
 
     >>> net = nn.Linear(1, 1, bias=False)
@@ -59,11 +53,9 @@ def take_step(model: nn.Module, loss: Loss, step: Callable[[], object]) -> OneSt
     >>> round(seen.loss, 2), round(net.weight.item(), 2), round(seen.forecast, 2)
     (4.0, 1.6, -1.6)
     """
-    start = copy.deepcopy(model)
     first = loss(model)
     first.backward()
     gradients = _gradients(model)
-    doubled = _twice(start, loss, gradients)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     step()
     changes = {name: p.detach() - before[name] for name, p in model.named_parameters()}
@@ -73,20 +65,52 @@ def take_step(model: nn.Module, loss: Loss, step: Callable[[], object]) -> OneSt
     forecast = sum(
         float((g.double() * changes[name].double()).sum()) for name, g in gradients.items()
     )
-    ratios = _ratios(start, loss, changes)
-    return OneStep(
-        float(first.detach()), after, gradients, before, changes, forecast, ratios, doubled
-    )
+    return OneStep(float(first.detach()), after, gradients, before, changes, forecast)
+
+
+@dataclass(frozen=True)
+class Checks:
+    """How far a step keeps to what must hold for any.
+
+    Args:
+        ratios: for each of `SCALES`, (change of the loss) / (its forecast) when only that share of
+            the step is taken; float64. They go to 1.
+        doubled: largest difference between twice the gradient and what is there when `backward`
+            runs a second time without clearing, relative to the largest gradient.
+        sgd: largest difference between a plain SGD step of PyTorch and `w - lr * g`.
+    """
+
+    ratios: tuple[float, ...]
+    doubled: float
+    sgd: float
+
+
+def check_step(start: nn.Module, loss: Loss, changes: Mapping[str, Tensor], lr: float) -> Checks:
+    """Return how a step from `start` keeps to the forecast, to clearing and to plain SGD.
+
+    It costs four passes forward and back, and another four forward in float64: a few images will
+    do, as each of the identities holds for any loss.
+
+    Args:
+        start: the network before the step; it is left as it is.
+        loss: of the batch, or of a part of it; also asked for with weights in float64.
+        changes: of the weights by name.
+        lr: above 0, of the plain SGD step.
+    """
+    model = copy.deepcopy(start)
+    model.zero_grad(set_to_none=True)
+    return Checks(_ratios(model, loss, changes), _twice(model, loss), sgd_miss(model, loss, lr))
 
 
 def _gradients(model: nn.Module) -> dict[str, Tensor]:
     return {n: p.grad.detach().clone() for n, p in model.named_parameters() if p.grad is not None}
 
 
-def _twice(start: nn.Module, loss: Loss, gradients: Mapping[str, Tensor]) -> float:
+def _twice(start: nn.Module, loss: Loss) -> float:
     """Return how far the gradient of two backward passes is from twice that of one."""
     other = copy.deepcopy(start)
     loss(other).backward()
+    gradients = _gradients(other)
     loss(other).backward()  # nothing was cleared
     found = _gradients(other)
     scale = max(float(g.abs().max()) for g in gradients.values()) or 1.0

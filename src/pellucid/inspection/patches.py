@@ -13,8 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.inspection.activations import values_at
+from pellucid.inspection.calls import WEIGHTED
 from pellucid.inspection.receptive import Field, fields
-from pellucid.inspection.trace import WEIGHTED, Op, Site, looking, sites, trace
+from pellucid.inspection.sites import Site, sites
+from pellucid.inspection.trace import Op, looking, trace
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pellucid.inspection.trace import Op, Site, Tracer, looking
+from pellucid.inspection.sites import Site
+from pellucid.inspection.trace import Op, Tracer, looking
 
 COARSE = 16
 """Maps that are larger are averaged to this many rows and columns."""

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from pellucid.inspection.activations import values_at
 from pellucid.inspection.receptive import Field, fields
-from pellucid.inspection.trace import Site, looking, sites, trace
+from pellucid.inspection.sites import Site, sites
+from pellucid.inspection.trace import looking, trace
 
 Change = Callable[[Tensor, float], Tensor]
 """From images, float (B, C, H, W) on the scale 0 to 255, and a strength to changed images."""

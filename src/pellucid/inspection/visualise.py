@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pellucid.inspection.patches import Spot
 from pellucid.inspection.trace import Op, Tracer, looking
 from pellucid.seeds import generator
 
@@ -71,6 +72,18 @@ class Ascent:
     pictures: Tensor
     values: Tensor
     course: Tensor
+
+
+def middle(spot: Spot, shape: tuple[int, int]) -> tuple[tuple[int, int] | None, Tensor]:
+    """Return the place in the middle of the map, and the pixels that it sees, bool (H, W)."""
+    mask = torch.zeros(shape, dtype=torch.bool)
+    if len(spot.site.shape) == 1:
+        return None, ~mask
+    height, width = spot.site.shape[1:]
+    at = height // 2 * width + width // 2
+    top, left, bottom, right = spot.box(at, shape)
+    mask[top:bottom, left:right] = True
+    return spot.place(at), mask
 
 
 def values_of(model: nn.Module, x: Tensor, wanted: Wanted) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
-from torch.overrides import TorchFunctionMode
 
+from pellucid.inspection.vitals_watch import Watch, own_parameters
 from pellucid.seeds import reseed
 from pellucid.values import ImageSet, Loss
 
@@ -26,19 +26,6 @@ Row = dict[str, Any]
 
 SAMPLE = 128
 """Images that vital signs are taken on, at most."""
-
-SATURATED = 0.02
-"""A sigmoid or tanh is saturated within this share of its range from either end. The slope of a
-sigmoid is below 0.02 there, against 0.25 in the middle."""
-
-CALLS: dict[str, list[Any]] = {
-    "relu": [F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_],
-    "sigmoid": [F.sigmoid, torch.sigmoid, torch.sigmoid_, Tensor.sigmoid, Tensor.sigmoid_],
-    "tanh": [F.tanh, torch.tanh, torch.tanh_, Tensor.tanh, Tensor.tanh_],
-}
-"""The ways to call an activation; the modules of `torch.nn` use them too."""
-
-KINDS = {call: kind for kind, calls in CALLS.items() for call in calls}
 
 
 def sample(data: ImageSet, count: int = SAMPLE) -> ImageSet:
@@ -90,7 +77,7 @@ def vitals(
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     with _untouched(model, step, images.device):
         model.eval()
-        with _Watch(model) as watch, torch.enable_grad():
+        with Watch(model) as watch, torch.enable_grad():
             logits = model(images)
             objective = loss(logits, targets)
         gradients = _gradients(objective, trained)
@@ -117,53 +104,6 @@ def vitals(
         }
     plain: Row = _plain(row)
     return plain
-
-
-class _Watch(TorchFunctionMode):
-    """Notes what goes through the layers with weights, and what comes out of activations.
-
-    Activations are seen as calls, not as modules: so `F.relu` counts as `nn.ReLU` does, and one
-    module that is used in three places gives three entries.
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.input: dict[str, Tensor] | None = None
-        self.layers: dict[str, dict[str, Tensor]] = {}
-        self.activations: list[Row] = []
-        self._last = ""
-        owners = {name: part for name, part in model.named_modules() if _own(part)}
-        self._hooks = [
-            part.register_forward_hook(self._noting(name)) for name, part in owners.items()
-        ]
-
-    def __exit__(self, *error: Any) -> None:
-        super().__exit__(*error)  # type: ignore[no-untyped-call]
-        for hook in self._hooks:
-            hook.remove()
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        out = func(*args, **(kwargs or {}))
-        kind = KINDS.get(func)
-        if kind and isinstance(out, Tensor) and out.dim() > 1:
-            self.activations.append({"after": self._last, "kind": kind, **_units(kind, out)})
-        return out
-
-    def _noting(self, name: str) -> Callable[..., None]:
-        def note(part: nn.Module, given: tuple[Any, ...], out: Any) -> None:
-            if self.input is None and given and isinstance(given[0], Tensor):
-                x = given[0].detach().float()
-                self.input = {"min": x.min(), "max": x.max(), **_moments(x)}
-            self.layers[name] = _moments(out) if isinstance(out, Tensor) else {}
-            self._last = name
-
-        return note
 
 
 @contextlib.contextmanager
@@ -212,17 +152,17 @@ def _gradients(objective: Tensor, trained: Mapping[str, Tensor]) -> dict[str, Te
 
 def _layers(
     model: nn.Module,
-    watch: _Watch,
+    watch: Watch,
     gradients: Mapping[str, Tensor | None],
     start: Mapping[str, Tensor] | None,
 ) -> list[Row]:
     """Return a row for each layer that owns weights, in the order of the forward pass."""
-    owners = {name: part for name, part in model.named_modules() if _own(part)}
+    owners = {name: part for name, part in model.named_modules() if own_parameters(part)}
     order = [*watch.layers, *(name for name in owners if name not in watch.layers)]
     rows = []
     for name in order:
         prefix = f"{name}." if name else ""
-        mine = {prefix + key: p for key, p in _own(owners[name]).items()}
+        mine = {prefix + key: p for key, p in own_parameters(owners[name]).items()}
         found = [g for key in mine if (g := gradients.get(key)) is not None]
         rows.append(
             {
@@ -240,32 +180,9 @@ def _layers(
     return rows
 
 
-def _units(kind: str, out: Tensor) -> Row:
-    """Return the share of units that are of no use on this sample; a channel is one unit."""
-    out = out.detach().float()
-    unit = 1 if out.dim() != 3 else 2  # (B, tokens, units)
-    if kind == "relu":
-        dead = out.amax([d for d in range(out.dim()) if d != unit]) <= 0
-        zeros = (out <= 0).float().mean()
-        return {"units": out.shape[unit], "dead": dead.float().mean(), "zeros": zeros}
-    low = -1.0 if kind == "tanh" else 0.0
-    edge = SATURATED * (1 - low)
-    ends = (out >= 1 - edge) | (out <= low + edge)
-    return {"units": out.shape[unit], "saturated": ends.float().mean()}
-
-
-def _own(part: nn.Module) -> dict[str, Tensor]:
-    return dict(part.named_parameters(recurse=False))
-
-
 def _by_mode(part: nn.Module) -> bool:
     """Return whether a layer does another thing in training than in evaluation."""
     return (isinstance(part, _DropoutNd) and part.p > 0) or isinstance(part, _NormBase)
-
-
-def _moments(x: Tensor) -> dict[str, Tensor]:
-    x = x.detach().float()
-    return {"mean": x.mean(), "std": x.std(correction=0)}
 
 
 def _norm(tensors: Sequence[Tensor]) -> Tensor:

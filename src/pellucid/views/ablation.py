@@ -10,7 +10,8 @@ from torch import Tensor
 from pellucid.inspection.ablation import Ablation, ablation
 from pellucid.inspection.activations import find_sites
 from pellucid.inspection.formulas import macs
-from pellucid.inspection.trace import Site, looking, trace
+from pellucid.inspection.sites import Site
+from pellucid.inspection.trace import looking, trace
 from pellucid.viewdata import DoesNotApply, Proof, ViewData
 from pellucid.views.options import Options, choose
 from pellucid.views.sample import sample

@@ -7,7 +7,8 @@ import math
 import torch
 
 from pellucid.inspection.activations import Audit, audit, find_sites, values_at
-from pellucid.inspection.trace import Site, looking
+from pellucid.inspection.sites import Site
+from pellucid.inspection.trace import looking
 from pellucid.viewdata import DoesNotApply, Proof, ViewData
 from pellucid.views.options import IMAGE, Options, choose
 from pellucid.views.picture import picture

@@ -13,9 +13,9 @@ from pellucid.inspection.attribution import (
     Question,
     cam,
     grad_cam,
-    integrated_gradients,
     methods,
     pooled_head,
+    settled_gradients,
 )
 from pellucid.inspection.attribution_checks import (
     DEPENDS,
@@ -53,8 +53,13 @@ def compute(subject: Subject, options: Options) -> ViewData:
             logits = model(shown.x)[0].double()
         target, _ = classes(subject, logits, options)
         q = Question(model, shown.x, baseline, target)
-        found = _methods(q)
-        proofs = _proofs(q)
+        change = float((q.logits(q.image) - q.logits(q.baseline))[0])
+        gap = max(LEAST, GAP * abs(change))
+        integrated, steps = settled_gradients(q, gap)
+        miss = abs(float(integrated.sum()) - change)
+        found = _methods(q, integrated, adds=miss <= gap)
+        proofs = _proofs(q, Proof("sum of integrated gradients - (logit - logit of the baseline), "
+                                  f"{steps:,} steps", miss, gap))  # fmt: skip
         without = float(q.logits(baseline)[0])
     name = subject.classes[target]
     agreement = {a: {b: spearman(found[a]["map"], found[b]["map"]) for b in found} for a in found}
@@ -82,12 +87,15 @@ def compute(subject: Subject, options: Options) -> ViewData:
     )  # fmt: skip
 
 
-def _methods(q: Question) -> dict[str, dict[str, Any]]:
+def _methods(q: Question, integrated: Tensor, *, adds: bool) -> dict[str, dict[str, Any]]:
     other = Question(randomised(q.model).eval(), q.image, q.baseline, q.target)
     chance = by_chance(q)
     found: dict[str, dict[str, Any]] = {}
     outlines = edges(q.image)
-    for name, method in (*methods(q), ("edges of the image (no model)", lambda _: outlines)):
+    for name, method in (
+        *methods(q, integrated),
+        ("edges of the image (no model)", lambda _: outlines),
+    ):
         values = method(q).detach()
         nothing = constant(values)
         one: dict[str, Any] = {
@@ -96,14 +104,16 @@ def _methods(q: Question) -> dict[str, dict[str, Any]]:
         }  # fmt: skip
         if nothing:
             one["evidence"] = "no positive evidence" if name == "Grad-CAM" else "no evidence"
-        one |= _tested(q, other, name, method, one["map"], nothing, chance)
+        sums = adds if name == "integrated gradients" else None
+        one |= _tested(q, other, method, one["map"], nothing, chance, sums)
         found[name] = one
     return found
 
 
 def _tested(
-    q: Question, other: Question, name: str, method: Any, values: Tensor, nothing: bool, chance: Any
-) -> dict[str, Any]:
+    q: Question, other: Question, method: Any, values: Tensor, nothing: bool, chance: Any,
+    adds: bool | None,
+) -> dict[str, Any]:  # fmt: skip
     """Return what a map passes: None where a test says nothing."""
     if nothing:
         nan = math.nan
@@ -112,10 +122,6 @@ def _tested(
                            "insertion": None}}  # fmt: skip
     alike = likeness(values, method(other).detach())
     along = curves(q, values)
-    adds = None
-    if name == "integrated gradients":
-        change = float((q.logits(q.image) - q.logits(q.baseline))[0])
-        adds = abs(float(values.sum()) - change) <= max(LEAST, GAP * abs(change))
     return {
         "randomised": alike, "deletion": along.deletion, "insertion": along.insertion,
         "by_chance": vars(chance),
@@ -128,12 +134,9 @@ def _tested(
     }  # fmt: skip
 
 
-def _proofs(q: Question) -> tuple[Proof, ...]:
-    change = float((q.logits(q.image) - q.logits(q.baseline))[0])
-    total = float(integrated_gradients(q).sum())
+def _proofs(q: Question, sums: Proof) -> tuple[Proof, ...]:
     found = [
-        Proof("sum of integrated gradients - (logit - logit of the baseline)",
-              abs(total - change), max(LEAST, GAP * abs(change))),
+        sums,
         Proof("gradient . direction - central difference (float64, relative)", _slope(q), 1e-4),
     ]  # fmt: skip
     try:

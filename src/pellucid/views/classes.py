@@ -15,11 +15,14 @@ from pellucid.inspection.templates import (
 )
 from pellucid.viewdata import DoesNotApply, Proof, ViewData
 from pellucid.views.options import Options
-from pellucid.views.sample import Sample, sample
+from pellucid.views.sample import Sample, sample, work
 from pellucid.views.subject import Subject
 
 TAKES = ("on", "count")
-MOST = 500
+MOST, LEAST = 500, 100
+"""Images: fewer for a network that costs more, but ten of each class."""
+WORK = 60_000_000_000
+"""Multiplications of all passes, about."""
 
 
 def compute(subject: Subject, options: Options) -> ViewData:
@@ -28,17 +31,25 @@ def compute(subject: Subject, options: Options) -> ViewData:
     Raises:
         DoesNotApply: if the model does not end in a linear layer, or a class has no image.
     """
-    many = sample(subject, Options(on=options.on, count=options.count), MOST, "train")
-    image = next(many.batches(1))[0]
-    layer = last_layer(subject.model, image)
     count = len(subject.classes)
+    image = next(sample(subject, Options(on=options.on, count=1), 1, "train").batches(1))[0]
+    layer = last_layer(subject.model, image)
+    passes = 1 + len(subject.past or {})
+    most = min(MOST, max(LEAST, 10 * count, WORK // (passes * work(subject, image))))
+    many = sample(subject, Options(on=options.on, count=options.count), most, "train")
     missing = set(range(count)) - set(many.data.targets.tolist())
     if missing or count < 2:
         names = ", ".join(subject.classes[c] for c in sorted(missing)[:5])
         raise DoesNotApply(f"Each class needs an image among those looked at; none of: {names}.")
+    centred = layer.centred
+    still = [name for name, row in zip(subject.classes, centred, strict=True) if not row.any()]
+    if still:
+        raise DoesNotApply(
+            f"The weights of {layer.layer} for {', '.join(still[:5])} are the mean over the "
+            "classes: they have no direction to compare."
+        )
     now = _collapse(subject.model, many, layer.op, count)
     over = _over_the_run(subject, many, layer.op)
-    centred = layer.centred
     cosines = cosine_matrix(centred)
     numbers = {
         "layer": layer.layer, "classes": list(subject.classes), "weights": centred.cpu(),

@@ -16,6 +16,8 @@ from pellucid.views.subject import Subject
 
 TAKES = (*IMAGE, "layer", "count")
 TOP = 8
+FAINT = 1e-3
+"""Share of the strongest response below which a kernel hardly responds."""
 MOST = 1000
 
 
@@ -65,6 +67,7 @@ def compute(subject: Subject, options: Options) -> ViewData:
             f"By mean response kernel {best_by_mean} is first, by maximum kernel {best_by_max}; "
             "both grow with the kernel's norm and the image's brightness, z does not.",
             "Excitement is not effect: see the view ablation.",
+            *_faint(top, found),
         ),
         subject.provenance(image=shown.name, layer=layer.name, training=many.text),
     )  # fmt: skip
@@ -81,6 +84,16 @@ def _strongest(layer: Convolution, unit: int) -> dict[str, Any]:
         "dot": float(found.products.sum()), "kernel": found.kernel, "patch": found.patch,
         "map": layer.out[unit].clamp_min(0),
     }  # fmt: skip
+
+
+def _faint(top: list[dict[str, Any]], found: Excitement) -> tuple[str, ...]:
+    """Return a word on kernels that lead the ranking and yet hardly respond."""
+    least = FAINT * float(found.maximum.max())
+    faint = [str(best["unit"]) for best in top if float(found.maximum[best["unit"]]) < least]
+    if not faint:
+        return ()
+    return (f"Kernel {', '.join(faint)}: less than a thousandth of the strongest response. z "
+            "compares a kernel with itself on other images, however faint it is.",)  # fmt: skip
 
 
 def _row(rank: int, best: dict[str, Any], found: Excitement) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pellucid.assemble import Assembled, assemble
 from pellucid.engine import Engine
-from pellucid.inspection.onestep import OneStep, sgd_miss, take_step
+from pellucid.inspection.onestep import Checks, OneStep, check_step, take_step
 from pellucid.seeds import reseed
 from pellucid.state import set_lr
 from pellucid.values import Batch
@@ -21,6 +21,8 @@ from pellucid.viewdata import DoesNotApply
 from pellucid.views.subject import Subject
 
 STEP = 0
+CHECKED = 32
+"""Images of the batch on which the identities of a step are checked, in float64 too."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,25 +34,39 @@ class FirstStep:
         batch: the images as the network got them, and their targets.
         pixels: the same images as they are stored.
         seen: what the step did.
-        sgd: how far a plain SGD step is from its formula.
+        start: the network before it.
         lr: the learning rate of this step.
         logits: of the batch, before, (B, classes).
         optimizer: its name.
         start_miss: largest difference between the weights rebuilt from the seed and the run's
             own copy of step 0; None if it kept none.
         cleared: whether no gradient is left after clearing.
+        rank: of the process that took it.
     """
 
     built: Assembled
     batch: Batch
     pixels: Tensor
     seen: OneStep
-    sgd: float
+    start: nn.Module
     lr: float
     logits: Tensor
     optimizer: str
     start_miss: float | None
     cleared: bool
+    rank: int
+
+    def checks(self) -> Checks:
+        """Return how the step keeps to what must hold, on its first `CHECKED` images."""
+        task = self.built.task
+        few = Batch(
+            self.batch.images[:CHECKED], self.batch.targets[:CHECKED], self.batch.index[:CHECKED],
+            self.batch.rows[:CHECKED], self.batch.size,
+        )  # fmt: skip
+        loss = _loss(task.loss, few, task.seed, self.rank)
+        device = few.images.device
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            return check_step(self.start, loss, self.seen.changes, self.lr or 0.1)
 
 
 def first_step(subject: Subject) -> FirstStep:
@@ -89,10 +105,10 @@ def _take(subject: Subject, built: Assembled, engine: Engine) -> FirstStep:
     task.mode(model, STEP)
     lr = set_lr(state.optimizer, task.schedule(STEP))
     loss = _loss(task.loss, batch, task.seed, engine.rank)
+    began = copy.deepcopy(model)
     with torch.no_grad():
         reseed(task.seed, "step", STEP, engine.rank)
         logits = copy.deepcopy(model)(batch.images)
-    sgd = sgd_miss(model, loss, lr or 0.1)
 
     def step() -> None:
         engine.clip(model, task.max_grad_norm, task.max_grad_value)
@@ -102,7 +118,9 @@ def _take(subject: Subject, built: Assembled, engine: Engine) -> FirstStep:
     cleared = all(p.grad is None for p in model.parameters())
     name = type(state.optimizer).__name__
     pixels = torch.cat([piece.images for piece in raw])
-    return FirstStep(built, batch, pixels, seen, sgd, lr, logits, name, miss, cleared)
+    return FirstStep(
+        built, batch, pixels, seen, began, lr, logits, name, miss, cleared, engine.rank
+    )
 
 
 def _joined(pieces: list[Batch]) -> Batch:

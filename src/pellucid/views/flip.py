@@ -8,11 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pellucid.inspection.flip import Flip, Range, Square, smallest_flip, smallest_square
-from pellucid.inspection.logits import head, softmax
-from pellucid.inspection.trace import looking, trace
+from pellucid.inspection.border import Range
+from pellucid.inspection.flip import Flip, smallest_flip
+from pellucid.inspection.logits import softmax
+from pellucid.inspection.painting import Square, smallest_square
+from pellucid.inspection.trace import looking
 from pellucid.seeds import generator
-from pellucid.viewdata import DoesNotApply, Proof, ViewData, short
+from pellucid.viewdata import DoesNotApply, ViewData, short
+from pellucid.views.flip_proofs import flip_proofs
 from pellucid.views.options import IMAGE, BadOption, Options, choose
 from pellucid.views.picture import Picture, picture
 from pellucid.views.subject import Subject
@@ -43,10 +46,15 @@ def compute(subject: Subject, options: Options) -> ViewData:
             before = int(exact(image)[0].argmax())
         target = _target(subject, before, options)
         bounds = pixel_range(subject)
-        found = smallest_flip(exact, image, target=target, within=bounds)
+
+        def quick(x: Tensor) -> Tensor:  # float64 costs a convolution ten times as much
+            logits: Tensor = model(x.float()).double()
+            return logits
+
+        found = smallest_flip(exact, image, target=target, within=bounds, quick=quick)
         if found is None:
             raise DoesNotApply(_nothing(subject, before, target))
-        free = smallest_flip(exact, image, target=target)
+        free = smallest_flip(exact, image, target=target, quick=quick)
         colour = _border(subject, shown)
         with torch.no_grad():
             square = smallest_square(model, shown.x, colour, target=target)
@@ -103,7 +111,8 @@ def _report(
     scale = 255 * torch.tensor(subject.preprocessing.std, dtype=torch.float64).view(-1, 1, 1)
     grey = change[0].cpu() * scale
     along = torch.linspace(0, 2, ALONG, dtype=torch.float64, device=image.device)
-    way = torch.cat([exact(bounds.clamp(image + t * change)) for t in along])
+    way = subject.model(torch.cat([bounds.clamp(image + t * change) for t in along]).float())
+    way = way.double()
     a, b = subject.classes[found.before], subject.classes[found.after]
     numbers: dict[str, Any] = {
         "image": shown.pixels[0], "changed": pixels[0], "change": grey,
@@ -121,7 +130,7 @@ def _report(
     }  # fmt: skip
     return ViewData(
         "flip", f"Smallest change found that turns {shown.name} from {a} to {b}",
-        numbers, _proofs(subject, shown, exact, found, said, changed, bounds, target),
+        numbers, flip_proofs(subject, shown, exact, found, said, changed, bounds, target),
         ("what", "value"), _rows(numbers), _notes(numbers),
         subject.provenance(image=shown.name, target=numbers["asked"]),
     )  # fmt: skip
@@ -137,71 +146,6 @@ def _beyond(
         if int(said.argmax()) == found.after:
             break
     return over, changed, said
-
-
-def _proofs(
-    subject: Subject, shown: Picture, exact: nn.Module, found: Flip, said: Tensor, changed: Tensor,
-    bounds: Range, target: int | None,
-) -> tuple[Proof, ...]:  # fmt: skip
-    a, b = (subject.classes[c] for c in (found.before, found.after))
-    image = shown.x.double()
-    short_of = exact(image + 0.999 * (found.changed - image))[0]
-    outside = max(float((bounds.low - changed).max()), float((changed - bounds.high).max()), 0.0)
-    proofs = [
-        Proof(f"largest logit but {b} - logit {b}, of the changed image" if target is not None
-              else f"logit {a} - largest other logit, of the changed image",
-              _ahead(said, found.before, target), 0),
-        Proof(f"logit {b} - largest other logit, 0.1 % before the border",
-              -_ahead(short_of, found.before, found.after), 0),
-        Proof("values of the changed image beyond those of pixels", outside, 0),
-    ]  # fmt: skip
-    linear = _last_layer(subject.model, shown.x, target)
-    if linear is not None:
-        proofs.append(
-            Proof("distance found by the same search in the last layer's features - "
-                  "|f_a - f_b| / |w_a - w_b| (relative)", linear, 1e-5)
-        )  # fmt: skip
-    return tuple(proofs)
-
-
-def _ahead(logits: Tensor, before: int, target: int | None) -> float:
-    """Return how far the old answer, or any but the target, is ahead; below 0 after a flip."""
-    rest = logits.clone()
-    if target is not None:
-        rest[target] = -torch.inf
-        return float(rest.max() - logits[target])
-    rest[before] = -torch.inf
-    return float(logits[before] - rest.max())
-
-
-def _last_layer(model: nn.Module, x: Tensor, target: int | None) -> float | None:
-    """Return how far the search is from the closed form where the model is linear.
-
-    Of a linear model the distance to class b is |f_a - f_b| / |w_a - w_b|; to reach a class that
-    is asked for, other classes may stand between, so there the nearest one is taken.
-    """
-    try:
-        op = head(trace(model, x))
-    except DoesNotApply:
-        return None
-    features = op.args[0][:1].detach().double()
-    weight = op.args[1].detach().double()
-    shift = op.out[:1].detach().double() - features @ weight.T  # whatever is added, as it was
-
-    def logits(h: Tensor) -> Tensor:
-        found: Tensor = h @ weight.T + shift
-        return found
-
-    out = logits(features)[0]
-    a = int(out.argmax())
-    apart = (weight - weight[a]).norm(dim=1)
-    distances = (out[a] - out) / apart.clamp_min(1e-300)
-    distances[a] = torch.inf
-    found = smallest_flip(logits, features)
-    if found is None:
-        return float("nan")
-    expected = float(distances.min())
-    return abs(found.distance - expected) / max(expected, 1e-12)
 
 
 def _random(subject: Subject, x: Tensor, found: Flip, bounds: Range) -> int:

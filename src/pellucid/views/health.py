@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,34 +16,21 @@ from pellucid.checks.diagnosis_signs import EXPLODED, MANY_DEAD, SATURATED, VANI
 from pellucid.inspection import vitals
 from pellucid.inspection.activations import find_sites
 from pellucid.inspection.evolution import courses
-from pellucid.inspection.health import Pulse, Signal, allowed, edges, pulse, slope_miss
+from pellucid.inspection.health import Pulse, Signal, allowed, edges, moved, pulse, slope_miss
 from pellucid.recipe import LossSpec
 from pellucid.runs.folder import METRICS
 from pellucid.values import Loss
 from pellucid.viewdata import DoesNotApply, Proof, ViewData, short
+from pellucid.views.health_alarms import Alarm, Moment, alarms_of
 from pellucid.views.options import Options
-from pellucid.views.sample import Sample, sample
+from pellucid.views.sample import Sample, sample, work
 from pellucid.views.subject import Subject
 
 TAKES = ("on", "count")
 SLOPE = 16
 """Images on which the gradient is compared with a measured slope."""
-
-
-class Moment(NamedTuple):
-    """The network after some steps: what was seen in it."""
-
-    step: int
-    pulse: Pulse
-
-
-class Alarm(NamedTuple):
-    """Something that is likely to be wrong."""
-
-    kind: str
-    step: int
-    layer: str
-    text: str
+WORK, LEAST = 24_000_000_000, 4
+"""Multiplications of all forward passes, about; moments that are looked at even so."""
 
 
 def compute(subject: Subject, options: Options) -> ViewData:
@@ -60,6 +47,8 @@ def compute(subject: Subject, options: Options) -> ViewData:
     if not where:
         raise DoesNotApply("No layer of this model gives values (images, units) or maps.")
     copies, alarms = _copies(subject)
+    there = len(copies)
+    copies = _spread(copies, WORK // (len(x) * work(subject, x[:1])))
     loss = training_loss(subject, many)
     moments = []
     other = copy.deepcopy(subject.model)
@@ -68,7 +57,7 @@ def compute(subject: Subject, options: Options) -> ViewData:
         moments.append(Moment(step, pulse(other, x, targets.to(x.device), where, loss)))
     if not moments:
         raise DoesNotApply("No copy of the weights consists of finite numbers: nothing to be seen.")
-    alarms += [alarm for moment in moments for alarm in _alarms(moment)]
+    alarms += [alarm for moment in moments for alarm in alarms_of(moment)]
     ways = courses(list(copies.values()), list(copies))
     steps = [moment.step for moment in moments]
     last = moments[-1].pulse
@@ -97,8 +86,8 @@ def compute(subject: Subject, options: Options) -> ViewData:
         (
             *(f"Alarm, {alarm.kind}: {alarm.text}" for alarm in alarms[:6]),
             *([f"... and {len(alarms) - 6} alarms more in the JSON file."] * (len(alarms) > 6)),
-            f"Sampled at {_moments(steps)}; nothing is known of the steps between. Judged on "
-            f"{many.text}, in eval mode, without augmentation.",
+            f"Sampled at {_moments(steps)}{_of(len(steps), there)}; nothing is known of "
+            f"the steps between. Judged on {many.text}, in eval mode, without augmentation.",
             "The table is the last of them. dead: units of a ReLU that are 0 for every one of "
             "these images. update / weight: per step, between two copies.",
         ),
@@ -131,6 +120,20 @@ def _copies(subject: Subject) -> tuple[dict[int, dict[str, Tensor]], list[Alarm]
     return dict(sorted(found.items())), alarms
 
 
+def _spread(copies: dict[int, dict[str, Tensor]], most: int) -> dict[int, dict[str, Tensor]]:
+    """Return at most `most` copies or `LEAST`, evenly spread, first and last among them."""
+    count, most = len(copies), max(most, LEAST)
+    if count <= most:
+        return copies
+    steps = list(copies)
+    kept = [steps[round(i * (count - 1) / (most - 1))] for i in range(most)]
+    return {step: copies[step] for step in kept}
+
+
+def _of(seen: int, there: int) -> str:
+    return f" of {there}, since this network costs more" if seen < there else ""
+
+
 def training_loss(subject: Subject, many: Sample) -> Loss:
     """Return the loss that the run was trained with, or cross-entropy."""
     known = subject.recipe.loss if subject.recipe else F.cross_entropy
@@ -138,33 +141,6 @@ def training_loss(subject: Subject, many: Sample) -> Loss:
         return known
     counts = subject.parts().train.targets.bincount(minlength=len(subject.classes))
     return known.build(counts if len(counts) else many.data.targets, subject.device)
-
-
-def _alarms(moment: Moment) -> list[Alarm]:
-    step, seen = moment
-    found = []
-    after = f"after step {step:,}"
-    for signal in seen.signals:
-        layer, units = signal.site.layer, signal.site.shape[0]
-        dead = len(signal.dead or ())
-        if dead >= MANY_DEAD * units:
-            found.append(Alarm("dead", step, layer, f"{after} {dead} of {units} units of {layer} "
-                               "are 0 for every one of these images."))  # fmt: skip
-        if (signal.saturated or 0) >= SATURATED:
-            text = f"{after} {signal.saturated:.0%} of the values of {layer} are at its ends."
-            found.append(Alarm("saturated", step, layer, text))
-    shares = {name: seen.gradients[name] / seen.weights[name] for name in seen.weights
-              if seen.weights[name] > 0 and not math.isnan(seen.gradients[name])}  # fmt: skip
-    if shares:
-        first, last = next(iter(shares)), list(shares)[-1]
-        if shares[first] < VANISHED * shares[last]:
-            found.append(Alarm("vanish", step, first, f"{after} the gradient of {first}, relative "
-                               f"to its weights, is {shares[first]:.1e}; that of {last} is "
-                               f"{shares[last]:.1e}."))  # fmt: skip
-    if not seen.total < EXPLODED:
-        found.append(Alarm("explode", step, "all", f"{after} the gradient has norm "
-                           f"{seen.total:.3g}; below 20 is usual."))  # fmt: skip
-    return found
 
 
 def _course(signals: Sequence[Signal]) -> dict[str, Any]:
@@ -202,7 +178,7 @@ def _proofs(
               max(allowed(s) for s in signals), 1e-9),
         Proof("slope of the loss along the gradient - norm of the gradient (float64, relative)",
               slope_miss(subject.model, x[:SLOPE], targets[:SLOPE]), 1e-3),
-        Proof("logits while looking - logits", max(m.pulse.moved for m in moments), 0),
+        Proof("logits while looking - logits", moved(subject.model, x), 0),
     ]  # fmt: skip
     noted = _noted(subject) if own else {}
     both = [(m.pulse.total, noted[m.step]) for m in moments if noted.get(m.step)]

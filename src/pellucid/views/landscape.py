@@ -32,7 +32,7 @@ from pellucid.views.subject import Subject
 TAKES = ("on", "count")
 MOST, LEAST = 100, 16
 """Images on which the loss is taken: fewer for a network that costs more."""
-WORK = 1_000_000_000
+WORK = 600_000_000
 """Multiplications for one point of the picture, about."""
 SIDE = 13
 """Points along each side of a plane."""

@@ -83,8 +83,9 @@ def _stages(
     count = len(subject.classes)
     numbers = sum(p.numel() for p in found.built.state.model.parameters())
     first = next(iter(seen.gradients))
-    weight = float(seen.before[first].flatten()[0])
-    change = float(seen.changes[first].flatten()[0])
+    at = int(seen.gradients[first].abs().argmax())
+    weight = float(seen.before[first].flatten()[at])
+    change = float(seen.changes[first].flatten()[at])
     norm = sum(float(g.double().norm()) ** 2 for g in seen.gradients.values()) ** 0.5
     shape = "x".join(map(str, found.batch.images.shape))
     right = shares(found.logits, found.batch.targets)
@@ -103,7 +104,7 @@ def _stages(
         ("backward", line_of(fit, "engine.backward"),
          f"a gradient for each of {len(seen.gradients)} tensors, norm {norm:.3f}"),
         ("update", line_of(fit, "engine.step"),
-         f"{first}[0]: {weight:.6f} -> {weight + change:.6f} ({found.optimizer}, rate "
+         f"{first}[{at}]: {weight:.6f} -> {weight + change:.6f} ({found.optimizer}, rate "
          f"{short(found.lr)}); loss of this batch now {seen.after:.4f}"),
         ("clearing", line_of(fit, "zero_grad"),
          "no gradient is left" if found.cleared else "gradients are left"),
@@ -143,6 +144,8 @@ def _judged(rows: list[dict[str, Any]]) -> str:
     if not found:
         return "no evaluation on validation images so far"
     first, last = found[0]["validation"], found[-1]["validation"]
+    if len(found) == 1:
+        return f"once, on {last['n']:,} images: accuracy {100 * last['accuracy']:.1f} %"
     return (
         f"{len(found)} times on {last['n']:,} images: accuracy {100 * first['accuracy']:.1f} % the "
         f"first time, {100 * last['accuracy']:.1f} % the last"

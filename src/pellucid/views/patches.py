@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pellucid.inspection.calls import WEIGHTED
 from pellucid.inspection.patches import (
     Spot,
     Strongest,
@@ -17,7 +18,6 @@ from pellucid.inspection.patches import (
     spots,
     strongest,
 )
-from pellucid.inspection.trace import WEIGHTED
 from pellucid.viewdata import DoesNotApply, Proof, ViewData, short
 from pellucid.views.options import Options, choose, within
 from pellucid.views.sample import Sample, sample

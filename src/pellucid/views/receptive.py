@@ -8,7 +8,8 @@ from torch import Tensor
 from pellucid.inspection.activations import values_at
 from pellucid.inspection.effective import gradient_energy
 from pellucid.inspection.receptive import Field, fields
-from pellucid.inspection.trace import Site, looking, sites, trace
+from pellucid.inspection.sites import Site, sites
+from pellucid.inspection.trace import looking, trace
 from pellucid.viewdata import DoesNotApply, Proof, ViewData
 from pellucid.views.options import Options, choose, within
 from pellucid.views.sample import Sample, sample

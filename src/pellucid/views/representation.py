@@ -22,8 +22,8 @@ from pellucid.inspection.representation import (
     see,
     turned,
 )
+from pellucid.inspection.sites import Site
 from pellucid.inspection.templates import last_layer
-from pellucid.inspection.trace import Site
 from pellucid.seeds import generator
 from pellucid.viewdata import DoesNotApply, Proof
 from pellucid.views.options import Options

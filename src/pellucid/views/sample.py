@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pellucid.inspection.formulas import macs
+from pellucid.inspection.trace import looking, trace
 from pellucid.values import ImageSet
 from pellucid.views.options import BadOption, Options
 from pellucid.views.subject import Subject
@@ -56,3 +58,12 @@ def sample(subject: Subject, options: Options, most: int, part: str | None = Non
     index = torch.arange(count) * len(data) // count
     text = f"{count:,} of {len(data):,} images of {name}, evenly spread"
     return Sample(data.part(index), text, subject)
+
+
+def work(subject: Subject, image: Tensor) -> int:
+    """Return the multiplications of a forward pass of one prepared image (1, C, H, W), at least 1.
+
+    By it a view of a network that costs more looks at fewer images.
+    """
+    with looking(subject.model), torch.no_grad():
+        return max(1, sum(macs(op) for op in trace(subject.model, image)))

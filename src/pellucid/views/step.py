@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
-from pellucid.inspection.onestep import SCALES, OneStep
+from pellucid.inspection.onestep import SCALES, Checks, OneStep
 from pellucid.viewdata import Proof, ViewData, short
-from pellucid.views.firststep import FirstStep, chance, first_step
+from pellucid.views.firststep import CHECKED, FirstStep, chance, first_step
 from pellucid.views.options import Options
 from pellucid.views.subject import Subject
 
@@ -25,7 +25,8 @@ def compute(subject: Subject, options: Options) -> ViewData:
     """
     del options
     found = first_step(subject)
-    seen = found.seen
+    seen, checks = found.seen, found.checks()
+    checked = min(CHECKED, len(found.batch.images))
     real = seen.after - seen.loss
     images = found.built.preprocessing.undo(found.batch.images[:IMAGES])
     targets = found.batch.targets
@@ -37,13 +38,14 @@ def compute(subject: Subject, options: Options) -> ViewData:
         "lr": found.lr, "optimizer": found.optimizer,
         "loss": seen.loss, "after": seen.after, "forecast": seen.loss + seen.forecast,
         "chance": chance(len(subject.classes)), "scales": list(SCALES),
-        "ratios": list(seen.ratios), "layers": layers, "example": _example(seen),
+        "ratios": list(checks.ratios), "checked": checked, "layers": layers,
+        "example": _example(seen),
     }  # fmt: skip
     return ViewData(
         "step",
         f"The first step of the run: {len(targets)} images, {found.optimizer}, learning rate "
         f"{short(found.lr)}. Loss {seen.loss:.4f} -> {seen.after:.4f} on the same batch",
-        numbers, proofs(found),
+        numbers, proofs(found, checks),
         ("weights", "size", "|w|", "|gradient|", "|change|", "change / weight"),
         tuple(
             (row["name"], f"{row['size']:,}", f"{row['weight']:.4g}", f"{row['gradient']:.3g}",
@@ -55,21 +57,22 @@ def compute(subject: Subject, options: Options) -> ViewData:
             f"{chance(len(subject.classes)):.4f}; this one starts at {seen.loss:.4f}.",
             f"Forecast, gradient times change: {seen.forecast:+.4f}; really {real:+.4f}. The loss "
             "is curved: only of ever smaller steps does the forecast become true.",
+            f"Forecast at a part of the step, second backward pass and plain SGD are checked on "
+            f"{checked} of the {len(targets)} images of the batch.",
             _words(seen),
         ),
         subject.provenance(step=0, epoch=0, mode="train"),
     )  # fmt: skip
 
 
-def proofs(found: FirstStep) -> tuple[Proof, ...]:
+def proofs(found: FirstStep, checks: Checks) -> tuple[Proof, ...]:
     """Return the identities of a first step."""
-    seen = found.seen
     proofs = [
         Proof(f"(change of the loss) / forecast - 1, at {SCALES[-1]:g} of the step (float64)",
-              abs(seen.ratios[-1] - 1), 0.05),
+              abs(checks.ratios[-1] - 1), 0.05),
         Proof("gradient of a second backward pass without clearing - twice the gradient (relative)",
-              seen.doubled, 1e-6),
-        Proof("plain SGD on a copy: new weight - (weight - rate x gradient)", found.sgd, 0),
+              checks.doubled, 1e-6),
+        Proof("plain SGD on a copy: new weight - (weight - rate x gradient)", checks.sgd, 0),
     ]  # fmt: skip
     if found.start_miss is not None:
         proofs.append(

@@ -5,15 +5,20 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pellucid.assemble import build_state
 from pellucid.catalogue import from_toml, from_tree
-from pellucid.data.decode import NotAnImage, decode, probe
+from pellucid.data.decode import NotAnImage
+from pellucid.data.files import read_file
 from pellucid.data.preprocessing import Preprocessing
+from pellucid.data.workers import Workers
 from pellucid.engine import Engine
 from pellucid.errors import BadCheckpoint, BadData, BadRun, UnreadableImages
 from pellucid.evaluate import predict
@@ -96,21 +101,25 @@ class Classifier(nn.Module):
     def _decode(self, files: list[Path]) -> Tensor:
         channels, height, width = self.preprocessing.shape
         pixels, bad = [], []
-        for file in files:
-            try:
-                data = file.read_bytes()
-                head = probe(data)
-                exact = (head.width, head.height) == (width, height)
-                if height != width and not exact:
-                    raise NotAnImage(f"it must be {width}x{height} pixels")
-                image = decode(data, channels, None if exact else height)
-                pixels.append(torch.from_numpy(image))
-            except (OSError, NotAnImage) as error:
-                bad.append((str(file), getattr(error, "strerror", None) or str(error)))
+        with Workers() as workers:
+            one = partial(_fitted, workers, self.preprocessing.shape)
+            for file, found in zip(files, workers.each(one, files), strict=True):
+                if isinstance(found, str):
+                    bad.append((str(file), found))
+                else:
+                    pixels.append(torch.from_numpy(found))
         if bad:
             raise unreadable(bad)
         shape = (0, channels, height, width)
         return torch.stack(pixels) if pixels else torch.empty(shape, dtype=torch.uint8)
+
+
+def _fitted(workers: Workers, shape: tuple[int, int, int], file: Path) -> NDArray[np.uint8] | str:
+    """Return the pixels of an image file, or why there are none."""
+    try:
+        return workers.fitted(read_file(str(file)), shape)
+    except (OSError, NotAnImage) as error:
+        return getattr(error, "strerror", None) or str(error)
 
 
 def load(run: str | Path, device: str = "auto") -> Classifier:

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from pellucid.data import files as files_module
 from pellucid.data.cache import cache_folder
 from pellucid.data.folder import Folder
+from pellucid.data.workers import Workers
 from pellucid.errors import BadData
 
 
@@ -26,13 +26,13 @@ def root(tmp_path, plant) -> Path:
 def decodings(patched) -> list[int]:
     """Grows by one with each decoded image."""
     seen: list[int] = []
-    true = files_module.decode
+    true = Workers.decode
 
-    def counted(data, channels, size):
+    def counted(workers, data, channels, size):
         seen.append(1)
-        return true(data, channels, size)
+        return true(workers, data, channels, size)
 
-    patched.setattr(files_module, "decode", counted)
+    patched.setattr(Workers, "decode", counted)
     return seen
 
 
@@ -154,11 +154,11 @@ def test_an_interrupted_decoding_leaves_nothing_that_counts(root, patched, decod
     class Stop(BaseException):
         pass
 
-    def stop(data, channels, size):
+    def stop(workers, data, channels, size):
         raise Stop
 
     with patched.context() as patch:
-        patch.setattr(files_module, "decode", stop)
+        patch.setattr(Workers, "decode", stop)
         with pytest.raises(Stop):
             Folder(str(root)).load()
     assert folders() == []
@@ -209,14 +209,15 @@ def test_a_disk_that_fills_up(root, decodings):
 
 def test_two_processes_decode_once(root, tmp_path):
     code = (
-        "import sys, pellucid.data.files as files\n"
+        "import sys\n"
         "from pellucid.data.folder import Folder\n"
-        "true = files.decode\n"
-        "def slow(data, channels, size):\n"
+        "from pellucid.data.workers import Workers\n"
+        "true = Workers.decode\n"
+        "def slow(workers, data, channels, size):\n"
         "    import time; time.sleep(0.05)\n"
         "    print('decoded', flush=True)\n"
-        "    return true(data, channels, size)\n"
-        "files.decode = slow\n"
+        "    return true(workers, data, channels, size)\n"
+        "Workers.decode = slow\n"
         "said = []\n"
         "loaded = Folder(sys.argv[1]).load(lambda what, done, total: said.append(what))\n"
         "print('waited' if any('another process' in what for what in said) else 'first')\n"

@@ -158,6 +158,16 @@ def test_spreadsheets(folder, table):
     assert (named(after.train) | named(after.validation))["ant/=1.png"] == "bee"
 
 
+def test_a_mark_against_formulas_is_no_part_of_a_name(plant, table, tmp_path):
+    """As our tables write names that a spreadsheet would calculate; other apostrophes stay."""
+    folder = plant(tmp_path / "odd", {"=one": 10, "'two": 10})
+    path = table("'=one/00.png,'=one,'two", "'two/01.png,'two,'=one")
+    after = parts(Folder(str(folder), test=0, relabel=path))
+    found = named(after.train) | named(after.validation)
+    assert found["=one/00.png"] == "'two"
+    assert found["'two/01.png"] == "=one"
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [

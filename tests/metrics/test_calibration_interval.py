@@ -8,7 +8,7 @@ import torch
 
 from pellucid.metrics.calibration import equal_mass, equal_width
 from pellucid.metrics.calibration_interval import ece_interval
-from pellucid.metrics.judgement import judge
+from pellucid.metrics.judgement import Temperature, judge
 from pellucid.metrics.ranked import binned, ranked
 from pellucid.runs.evaluation import headline
 from pellucid.values import Predictions
@@ -106,3 +106,32 @@ def test_it_stands_in_the_numbers_that_are_kept() -> None:
     assert judge(Predictions(logits, labels, torch.arange(200), tuple("abcde"))).as_dict() == (
         judged.as_dict()
     )
+
+
+@pytest.mark.parametrize("value", [0.5, 3.0])
+def test_with_a_temperature_it_is_that_of_the_changed_confidences(value: float) -> None:
+    """The logits divided by hand, and judged without a temperature, give the same interval."""
+    logits = 3 * torch.randn(300, 5, generator=torch.Generator().manual_seed(0)).double()
+    labels = torch.arange(300) % 5
+    table = Predictions(logits, labels, torch.arange(300), tuple("abcde"))
+    by_hand = judge(Predictions(logits / value, labels, torch.arange(300), tuple("abcde")))
+    judged = judge(table, Temperature(value, "validation", 100))
+    found = judged.calibration.tempered
+    assert found is not None
+    for mine, true, plain in (
+        (found.ece_interval, by_hand.calibration.equal_width, judged.calibration.equal_width),
+        (found.ece_equal_mass_interval, by_hand.calibration.equal_mass,
+         judged.calibration.equal_mass),
+    ):  # fmt: skip
+        assert mine == pytest.approx(true.interval)
+        assert mine != pytest.approx(plain.interval)
+    assert found.ece_interval != found.ece_equal_mass_interval
+    kept = judged.as_dict()["calibration"]["tempered"]
+    assert kept["ece_interval"] == list(found.ece_interval or ())
+    assert headline(judged)["temperature"]["ece_interval"] == found.ece_interval
+    one = judge(
+        Predictions(logits[:1], labels[:1], torch.arange(1), tuple("abcde")),
+        Temperature(value, "validation", 100),
+    )
+    assert one.calibration.tempered is not None
+    assert one.calibration.tempered.ece_interval is None

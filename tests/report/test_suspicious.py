@@ -8,6 +8,7 @@ import io
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,9 @@ from pellucid.models.mlp import MLPSpec
 from pellucid.optim.schedules import Constant
 from pellucid.recipe import Recipe, RecordSpec
 from pellucid.report.report import write_report
-from pellucid.report.suspicious import SHOWN
+from pellucid.report.suspicious import OUT_OF_FOLD, SHOWN, suspicious_labels
+from pellucid.runs.listing import find
+from pellucid.values import Splits
 
 
 def small(**changes: Any) -> Recipe:
@@ -76,7 +79,27 @@ def test_those_of_the_k_fold_with_their_pictures(last: Run) -> None:
             row["label"], f"{one['p_label']:.2g}", row["suggested"], f"{one['p_suggested']:.3f}",
         )  # fmt: skip
     assert len(pictures) == len(said) == SHOWN
-    assert f"{len(rows):,} of 5,000 labels look wrong" in section
+    assert (
+        f"{len(rows):,} of 5,000 labels look wrong to the models of the k-fold my folds" in section
+    )
+
+
+def test_the_table_names_positions_and_its_rows_are_none(last: Run, tmp_path: Path) -> None:
+    """Where images are in no fold, such as those of the test part, rows are fewer."""
+    home = tmp_path / "k"
+    (home / "predictions").mkdir(parents=True)
+    shutil.copytree(last.path, home / "final")
+    head, *lines = (last.path.parent / OUT_OF_FOLD).read_text().splitlines(keepends=True)
+    (home / OUT_OF_FOLD).write_text("".join([head, *lines[100:]]))
+    data = Digits().load().train
+    found = suspicious_labels(find(home / "final"), Splits(data, data, data))
+    assert found.n == 4900
+    assert len(found.shown) == SHOWN
+    for one in found.shown:
+        assert one.id >= 100
+        assert one.suspect.label == data.classes[int(data.targets[one.id])]
+        pixels = np.array(Image.open(io.BytesIO(base64.b64decode(one.picture.partition(",")[2]))))
+        assert np.array_equal(pixels, data.images[one.id, 0].numpy())
 
 
 def test_each_fold_shows_them_too(last: Run) -> None:

@@ -8,6 +8,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pellucid import good, resume, steps, train
@@ -117,3 +118,10 @@ def test_a_script_has_no_table_but_arrays_hold_its_labels(table: Path, tmp_path:
     with pytest.raises(CannotEject, match=r"data.relabel: .*fix.csv.*--arrays data.npz"):
         eject(run.path)
     assert "data.npz" in eject(run.path, arrays=tmp_path / "data.npz")
+    expected = split(Digits(relabel=str(table)).load(), 0.1, 0, 0)
+    with np.load(tmp_path / "data.npz") as arrays:
+        for name, part in (("train", expected.train), ("validation", expected.validation)):
+            assert arrays[f"{name}_labels"].tolist() == part.targets.tolist()
+            assert arrays[f"{name}_images"].shape == (len(part), *part.shape)
+    plain = split(Digits().load(), 0.1, 0, 0).train
+    assert len(expected.train) == len(plain) - 1

@@ -18,11 +18,13 @@ from pellucid.checks.data_text import DataFinding, plural
 from pellucid.data import table
 from pellucid.data.archive import read_archive
 from pellucid.data.classes import PARTS, check_spelling, tidy
-from pellucid.data.decode import Picture, picture
+from pellucid.data.decode import Picture
 from pellucid.data.files import read_file
 from pellucid.data.folder import Arranged, Folder, arrange
 from pellucid.data.listing import JUNK, Found, Listing, check_twins, survey
+from pellucid.data.measured import Measured, measured
 from pellucid.data.table import Csv
+from pellucid.data.workers import Workers
 from pellucid.errors import BadData
 from pellucid.values import DataSource, ImageSet, Progress
 
@@ -96,12 +98,12 @@ def _files(name: str, place: str, files: Sequence[tuple[Found, str, str]], rows:
     return Pile(name, place, items, len(files), lambda: rows)
 
 
-def _read(path: str) -> tuple[Picture, bytes]:
-    return _decoded(read_file(path))
+def _read(path: str, workers: Workers, wanted: bool) -> tuple[Measured, bytes]:
+    return _decoded(read_file(path), workers, wanted)
 
 
-def _decoded(content: bytes) -> tuple[Picture, bytes]:
-    return picture(content), hashlib.blake2b(content, digest_size=16).digest()
+def _decoded(content: bytes, workers: Workers, wanted: bool) -> tuple[Measured, bytes]:
+    return workers.measure(content, wanted), hashlib.blake2b(content, digest_size=16).digest()
 
 
 def _arranged(place: str, listing: Listing, found: Arranged) -> Rows:
@@ -244,10 +246,12 @@ def _images(data: ImageSet, part: str) -> Iterator[Item]:
         yield Item(data.describe(position), group, partial(_stored, data, position))
 
 
-def _stored(data: ImageSet, position: int) -> tuple[Picture, bytes]:
+def _stored(
+    data: ImageSet, position: int, _workers: Workers, wanted: bool
+) -> tuple[Measured, bytes]:
     from PIL import Image
 
     pixels = data.images[data.rows[position]].numpy()
     image = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0).copy())
     kind = "pixels grey" if len(pixels) == 1 else "pixels RGB"
-    return Picture(image, image.size, kind, ()), b""
+    return measured(Picture(image, image.size, kind, ()), wanted), b""

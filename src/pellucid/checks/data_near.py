@@ -27,8 +27,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-SIDE = 32
-"""The hash looks at images of this many pixels a side."""
+from pellucid.data.measured import SIDE
+
 THUMB = 16
 """The second look at images of this many."""
 BITS = 7

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from pellucid.checks.data_near import SIDE, THUMB, perceptual_hashes
-from pellucid.data.decode import NotAnImage, Picture
-from pellucid.data.files import in_order
+from pellucid.checks.data_near import THUMB, perceptual_hashes
+from pellucid.data.decode import NotAnImage
+from pellucid.data.measured import SIDE, Measured
+from pellucid.data.workers import CHUNK, Workers
 from pellucid.values import Progress
 
-if TYPE_CHECKING:
-    from PIL import Image
-
-CHUNK = 64
-"""Images per task of the thread pool, unless they take more than HELD bytes."""
 HELD = 8 << 20
+"""Bytes of the images of a task, if they are not CHUNK images before."""
 EXAMPLES = 8
 """Pictures of a class that are kept to be shown."""
 GROUPS = 48
 """Groups of which pictures are kept: bounds the memory."""
-PREVIEW = 96
-"""Pictures that are kept have at most this many pixels a side."""
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """ITU-R 601."""
 
@@ -38,13 +34,14 @@ class Item(NamedTuple):
     Args:
         name: what a person calls it.
         group: images of one group get their pictures spread evenly over it.
-        look: reads and decodes; returns the picture, and a digest of its file or nothing.
+        look: reads and decodes; called with who decodes and whether a preview is wanted, returns
+            what was measured, and a digest of the file or nothing.
         held: bytes that `look` keeps in memory.
     """
 
     name: str
     group: str
-    look: Callable[[], tuple[Picture, bytes]]
+    look: Callable[[Workers, bool], tuple[Measured, bytes]]
     held: int = 0
 
 
@@ -93,18 +90,10 @@ class Pictures:
 
 
 class _One(NamedTuple):
-    """What was measured of one image."""
+    """What was measured of one image, without the small picture; and a digest of its file."""
 
+    seen: Measured
     file: bytes
-    pixels: bytes
-    size: tuple[int, int]
-    kind: str
-    odd: tuple[str, ...]
-    flat: bool
-    grey: bool
-    mean: NDArray[np.float64]
-    square: NDArray[np.float64]
-    preview: NDArray[np.uint8] | None
 
 
 class _Chunk(NamedTuple):
@@ -130,9 +119,10 @@ def measure(items: Iterable[Item], total: int, progress: Progress) -> Pictures:
     names: list[str] = []
     chunks: list[_Chunk] = []
     tasks = _tasks(items, names, keep)
-    for chunk in in_order(_measured, tasks):
-        chunks.append(chunk)
-        progress("checking images", CHUNK * (len(chunks) - 1), total)
+    with Workers() as workers:
+        for chunk in workers.in_order(partial(_measured, workers), tasks):
+            chunks.append(chunk)
+            progress("checking images", CHUNK * (len(chunks) - 1), total)
     progress("checking images", len(names), len(names))
     return _collected(names, chunks, keep)
 
@@ -176,75 +166,33 @@ class _Keep:
         return True
 
 
-def _measured(task: list[tuple[Item, bool]]) -> _Chunk:
+def _measured(workers: Workers, task: list[tuple[Item, bool]]) -> _Chunk:
     ones: list[_One | str] = []
     small = []
     for item, wanted in task:
         try:
-            picture, file = item.look()
+            seen, file = item.look(workers, wanted)
         except NotAnImage as error:
             ones.append(str(error))
-            continue
         except OSError as error:
             ones.append(f"cannot be read ({error.strerror or error})")
-            continue
-        fitted = _small(picture.image)
-        small.append(fitted)
-        ones.append(_one(picture, file, wanted, bool((fitted == fitted[..., :1]).all())))
-    stack = np.array(small, np.uint8).reshape(-1, SIDE, SIDE, 3)
+        else:
+            small.append(seen.small)
+            ones.append(_One(replace(seen, small=b""), file))
+    stack = np.frombuffer(b"".join(small), np.uint8).reshape(-1, SIDE, SIDE, 3)
     brightness = stack @ LUMA
     thumbs = brightness.reshape(-1, THUMB, 2, THUMB, 2).mean((2, 4)).round().astype(np.uint8)
     return _Chunk(ones, thumbs, *perceptual_hashes(brightness))
 
 
-def _small(image: Image.Image) -> NDArray[np.uint8]:
-    """Return the whole image as uint8 (32, 32, 3), squeezed into a square."""
-    from PIL.Image import Resampling
-
-    if image.size != (SIDE, SIDE):
-        image = image.resize((SIDE, SIDE), Resampling.BILINEAR, reducing_gap=3.0)
-    pixels = np.asarray(image)
-    return np.repeat(pixels[..., None], 3, 2) if pixels.ndim == 2 else pixels
-
-
-def _one(picture: Picture, file: bytes, wanted: bool, looks_grey: bool) -> _One:
-    image = picture.image
-    pixels = np.asarray(image)
-    if pixels.ndim == 3 and looks_grey and bool((pixels == pixels[..., :1]).all()):
-        pixels = pixels[..., 0]  # a grey picture is the same one, stored as grey or as RGB
-    digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(pixels).data)
-    counts = np.array(image.histogram(), np.float64).reshape(-1, 256)
-    share = counts / counts.sum(1, keepdims=True)
-    return _One(
-        file,
-        digest.digest(),
-        picture.size,
-        picture.kind,
-        picture.odd,
-        bool(((counts > 0).sum(1) == 1).all()),
-        pixels.ndim == 2,
-        np.broadcast_to(share @ LEVELS, 3),
-        np.broadcast_to(share @ LEVELS**2, 3),
-        _preview(image) if wanted else None,
-    )
-
-
-LEVELS = np.arange(256) / 255
 NO_HASHES = np.zeros(0, np.uint64)
-
-
-def _preview(image: Image.Image) -> NDArray[np.uint8]:
-    if max(image.size) > PREVIEW:
-        image = image.copy()
-        image.thumbnail((PREVIEW, PREVIEW))
-    return np.array(image.convert("RGB"))
 
 
 def _collected(names: list[str], chunks: list[_Chunk], keep: _Keep) -> Pictures:
     ones = [one for chunk in chunks for one in chunk.ones]
     good = [at for at, one in enumerate(ones) if not isinstance(one, str)]
-    seen = [one for one in ones if not isinstance(one, str)]
+    files = [one.file for one in ones if not isinstance(one, str)]
+    seen = [one.seen for one in ones if not isinstance(one, str)]
     odd: defaultdict[str, list[int]] = defaultdict(list)
     for position, one in enumerate(seen):
         for name in one.odd:
@@ -253,8 +201,8 @@ def _collected(names: list[str], chunks: list[_Chunk], keep: _Keep) -> Pictures:
     return Pictures(
         names=[names[at] for at in good],
         at=np.array(good, np.int64),
-        files=np.array([one.file for one in seen], "S16"),
-        pixels=np.array([one.pixels for one in seen], "S16"),
+        files=np.array(files, "S16"),
+        pixels=np.array([one.digest for one in seen], "S16"),
         hashes=np.concatenate([NO_HASHES, *(chunk.hashes for chunk in chunks)]),
         mirrored=np.concatenate([NO_HASHES, *(chunk.mirrored for chunk in chunks)]),
         thumbs=np.concatenate(
@@ -269,7 +217,7 @@ def _collected(names: list[str], chunks: list[_Chunk], keep: _Keep) -> Pictures:
         square=np.array([one.square for one in seen], np.float64).reshape(-1, 3),
         unreadable=[(at, names[at], one) for at, one in enumerate(ones) if isinstance(one, str)],
         previews={
-            position: one.preview
+            position: one.preview.pixels()
             for position, (at, one) in enumerate(zip(good, seen, strict=True))
             if one.preview is not None and at in kept
         },

@@ -13,7 +13,8 @@ What becomes of which kind of image:
 | animated                   | its first frame                                              |
 
 The format is told by the first bytes, never by the name. What must be whole is looked at in
-`intact`; what a hostile file can ask for is bounded before anything is decoded.
+`intact`; what a hostile file can ask for is bounded before anything is decoded. Files of users are
+decoded in child processes: `workers` starts them, and `worker` calls what is here.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -37,6 +38,7 @@ MAX_PIXELS = 64_000_000
 BIG = 16_000_000
 """Images of more pixels than this are decoded one at a time: each may take a gigabyte."""
 FORMATS = "PNG, JPEG, WebP, BMP, GIF"
+TOO_LARGE = "its decoding takes more memory than it may"
 VERSION = 2
 """Goes up when the same file gives other pixels, so that decoded caches are not mixed up."""
 
@@ -190,19 +192,29 @@ def _shows_through(stored: Image.Image) -> bool:
 def _loaded(data: bytes) -> Iterator[ImageFile]:
     """Give the image in `data` with its pixels, or raise NotAnImage."""
     stored = _open(data)
-    with _ONE_BIG if stored.size[0] * stored.size[1] > BIG else nullcontext():
+    with one_big() if stored.size[0] * stored.size[1] > BIG else nullcontext():
         try:
             check_before(data, stored.size)
             stored.load()
             check_after(data, stored, _open)
         except Damaged as error:
             raise NotAnImage(f"damaged ({error})") from None
+        except MemoryError:
+            raise NotAnImage(TOO_LARGE) from None
         except Exception as error:  # what a plugin raises on damaged bytes is not documented
             raise NotAnImage(_reason(error)) from None
         yield stored
 
 
 _ONE_BIG = threading.Lock()
+
+
+def _within_this_process() -> AbstractContextManager[object]:
+    return _ONE_BIG
+
+
+one_big: Callable[[], AbstractContextManager[object]] = _within_this_process
+"""Lets one image of more than BIG pixels through at a time; a child process asks its parent."""
 
 
 def _open(data: bytes) -> ImageFile:
@@ -224,6 +236,18 @@ def _open(data: bytes) -> ImageFile:
     if width < 1 or height < 1:
         raise NotAnImage(f"{width} x {height} has no pixels")
     return image
+
+
+def load_plugins() -> None:
+    """Load what decodes the FORMATS, before limits make that harder."""
+    from PIL import (  # noqa: F401
+        BmpImagePlugin,
+        GifImagePlugin,
+        JpegImagePlugin,
+        PngImagePlugin,
+        TiffImagePlugin,
+        WebPImagePlugin,
+    )
 
 
 def _plugin(data: bytes) -> Callable[[io.BytesIO], ImageFile]:

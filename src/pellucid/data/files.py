@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import statistics
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple, TypeVar
@@ -18,21 +15,19 @@ from torch import Tensor
 
 from pellucid.data.cache import Contents, Shape, Sink, decoded_images
 from pellucid.data.classes import PARTS, check_classes
-from pellucid.data.decode import VERSION, Header, NotAnImage, decode, probe
+from pellucid.data.decode import VERSION, Header, NotAnImage
 from pellucid.data.listing import Found
+from pellucid.data.workers import CHUNK, Workers
 from pellucid.errors import UnreadableImages
 from pellucid.values import ImageSet, Loaded, Progress
 
 HEAD = 1 << 18
 """Bytes read to learn size and kind of an image; if they do not do, the whole file is."""
-CHUNK = 64
-"""Images per task of the thread pool: a task costs about as much as decoding one small image."""
 GIGABYTE = 1e9
 MAX_FILE = 256 << 20
 """Bytes above which a file is no image of a size that is read: it is not read at all."""
 
 T = TypeVar("T")
-A = TypeVar("A")
 
 
 class ImageFiles(NamedTuple):
@@ -136,19 +131,26 @@ def load_files(source: Source, progress: Progress) -> Loaded:
 
 
 def _build(source: Source, progress: Progress, open_sink: Callable[[Shape], Sink]) -> Contents:
+    with Workers() as workers:
+        return _decoded(source, progress, open_sink, workers)
+
+
+def _decoded(
+    source: Source, progress: Progress, open_sink: Callable[[Shape], Sink], workers: Workers
+) -> Contents:
     files = source.listing()
     check_classes(source.place, files.classes, files.labels, files.parts)
     size, channels = source.size, source.channels
     notes: tuple[str, ...] = ()
     if not (size and channels):
-        headers = list(
-            _in_order(partial(_probe, files.read), len(files.files), progress, "looking at")
-        )
+        look = partial(_probe, workers, files.read)
+        headers = list(_in_order(workers, look, len(files.files), progress, "looking at"))
         size, channels, notes = _choose(source, [header for header in headers if header])
     sink = open_sink((len(files.files), channels, size, size))
     unreadable: list[tuple[int, str]] = []
-    one = partial(_decode, files.read, channels, size)
-    for index, pixels in enumerate(_in_order(one, len(files.files), progress, "decoding")):
+    one = partial(_decode, workers, files.read, channels, size)
+    decoded = _in_order(workers, one, len(files.files), progress, "decoding")
+    for index, pixels in enumerate(decoded):
         if isinstance(pixels, str):
             unreadable.append((index, pixels))
             pixels = np.zeros((channels, size, size), np.uint8)
@@ -160,53 +162,30 @@ def _build(source: Source, progress: Progress, open_sink: Callable[[Shape], Sink
 
 
 def _in_order(
-    function: Callable[[int], T], count: int, progress: Progress, what: str
+    workers: Workers, function: Callable[[int], T], count: int, progress: Progress, what: str
 ) -> Iterator[T]:
-    """Yield `function(0)` to `function(count - 1)`, worked out by a few threads, in order."""
-
-    def work(start: int) -> list[T]:
-        return [function(index) for index in range(start, min(start + CHUNK, count))]
-
-    for number, results in enumerate(in_order(work, range(0, count, CHUNK))):
-        yield from results
-        progress(f"{what} images", number * CHUNK, count)
+    """Yield `function(0)` to `function(count - 1)`, in order, and report how far this is."""
+    for index, result in enumerate(workers.each(function, range(count))):
+        if index % CHUNK == 0:
+            progress(f"{what} images", index, count)
+        yield result
     progress(f"{what} images", count, count)
 
 
-def in_order(work: Callable[[A], T], tasks: Iterable[A]) -> Iterator[T]:
-    """Yield what `work` makes of each task, worked out by a few threads, in order.
-
-    Tasks are taken from `tasks` by the caller's thread, only a few ahead of what was yielded.
-    """
-    workers = min(8, os.cpu_count() or 1)
-    waiting: deque[Future[T]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for task in tasks:
-                waiting.append(pool.submit(work, task))
-                if len(waiting) > 2 * workers:  # so that at most this many results are in memory
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:  # when interrupted, what has not begun need not
-            for future in waiting:
-                future.cancel()
-
-
-def _probe(read: Callable[[int, int], bytes], index: int) -> Header | None:
+def _probe(workers: Workers, read: Callable[[int, int], bytes], index: int) -> Header | None:
     for size in (HEAD, -1):
         try:
-            return probe(read(index, size))
+            return workers.probe(read(index, size))
         except (NotAnImage, OSError):
             continue
     return None  # the decoder will say why
 
 
 def _decode(
-    read: Callable[[int, int], bytes], channels: int, size: int, index: int
+    workers: Workers, read: Callable[[int, int], bytes], channels: int, size: int, index: int
 ) -> NDArray[np.uint8] | str:
     try:
-        return decode(read(index, -1), channels, size)
+        return workers.decode(read(index, -1), channels, size)
     except NotAnImage as error:
         return str(error)
     except OSError as error:

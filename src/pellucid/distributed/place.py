@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pellucid.errors import BadRecipe
+from pellucid.limits import usable_cores as usable_cores
 
 COMMAND = "PELLUCID_COMMAND"
 """Set for the processes that our own launcher starts: the words of its own command, as JSON."""
@@ -87,13 +88,6 @@ def place(environ: Mapping[str, str] = os.environ) -> Place | None:
         _number(environ, "MASTER_PORT"), environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True",
         _number(environ, "TORCHELASTIC_RESTART_COUNT", 0),
     )  # fmt: skip
-
-
-def usable_cores() -> list[int]:
-    """Return the numbers of the cores that this process may use, ascending."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
 
 
 def job(environ: Mapping[str, str] = os.environ) -> dict[str, object]:

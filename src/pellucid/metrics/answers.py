@@ -115,7 +115,8 @@ def _rows(predictions: Predictions, bad: Tensor) -> str:
 
 def _chunk(logits: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, ...]:
     """Return labels, ranks and so on for a few rows. One column a class: additions are long."""
-    columns = logits.T.to(torch.float64, memory_format=torch.contiguous_format)
+    # A copy also of what is float64 already: it is worked on in place below.
+    columns = logits.T.to(torch.float64, memory_format=torch.contiguous_format, copy=True)
     own = columns.gather(0, targets[None])[0]
     top, labels = columns.max(0)  # the first of equals; far faster than argmax
     few = torch.uint8 if len(columns) < 256 else torch.int64

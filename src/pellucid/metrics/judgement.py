@@ -66,6 +66,9 @@ class Tempered:
         nll: mean loss with it, in nats.
         ece: with bins of equal width.
         ece_equal_mass: with bins of equal mass.
+        ece_interval: the 95 % interval of `ece`, see `ece_interval`; that the temperature was
+            fitted, and on finitely many images, is not in it.
+        ece_equal_mass_interval: likewise, of `ece_equal_mass`.
     """
 
     value: float
@@ -74,6 +77,8 @@ class Tempered:
     nll: float
     ece: float | None
     ece_equal_mass: float | None
+    ece_interval: Interval | None
+    ece_equal_mass_interval: Interval | None
 
 
 @dataclass(frozen=True)
@@ -214,13 +219,16 @@ def _calibration(
 def _tempered(predictions: Predictions, temperature: Temperature) -> Tempered:
     said = answers(predictions, temperature.value)
     order = ranked(said.confidence, said.right)
+    width, mass = equal_width(order), equal_mass(order)
     return Tempered(
         temperature.value,
         temperature.fitted_on,
         temperature.n,
         float(said.nll.mean()),
-        equal_width(order).ece,
-        equal_mass(order).ece,
+        width.ece,
+        mass.ece,
+        width.interval,
+        mass.interval,
     )
 
 

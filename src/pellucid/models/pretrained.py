@@ -12,7 +12,6 @@ their names as safetensors, nothing else; only that is read here. The result is 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import hashlib
 import io
 import json
@@ -31,6 +30,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import filelock
 
 from pellucid.errors import BadRecipe, MissingExtra
+from pellucid.limits import leave_network, limit
 
 if TYPE_CHECKING:  # the child leaves the network before it loads anything that starts threads
     from torch import Tensor
@@ -48,7 +48,6 @@ MAX_HEADER = 100_000_000
 """Bytes of the header of a safetensors file, by its definition."""
 TABLES = ("state_dict", "model", "model_state_dict")
 """Where a training script that saved more than weights usually keeps them."""
-CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000  # linux/sched.h
 
 
 class Package(NamedTuple):
@@ -291,45 +290,6 @@ def main(source: str, target: str, sha256: str) -> int:
         return 0
     sys.stderr.write(f"{reason}\n")
     return REFUSED
-
-
-def leave_network() -> bool:
-    """Take the network from this process where the system allows it; return whether it did.
-
-    On Linux, by a network namespace of its own with nothing in it. A limit besides others:
-    `weights_only` knows no way to the network.
-    """
-    if sys.platform != "linux":
-        return False
-    libc = ctypes.CDLL(None)
-    return not (libc.unshare(CLONE_NEWNET) and libc.unshare(CLONE_NEWUSER | CLONE_NEWNET))
-
-
-def limit(memory: int, written: int, seconds: int) -> None:
-    """Limit what this process may take from now on, where the system can (not on Windows).
-
-    Args:
-        memory: bytes beside those that it has.
-        written: bytes of one file.
-        seconds: of processor time.
-    """
-    try:
-        import resource
-    except ImportError:
-        return
-    limits = [
-        (resource.RLIMIT_FSIZE, written),
-        (resource.RLIMIT_CPU, seconds),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_NPROC, 0),
-    ]
-    with contextlib.suppress(OSError):  # no /proc: not Linux
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        limits.append((resource.RLIMIT_AS, pages * resource.getpagesize() + memory))
-    for what, most in limits:
-        hard = resource.getrlimit(what)[1]  # a limit may only be lowered
-        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(what, (most, most))
 
 
 def _load(content: bytes, sha256: str) -> dict[str, Tensor]:

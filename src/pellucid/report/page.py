@@ -127,6 +127,9 @@ def _confidence(facts: Facts) -> list[str]:
             f"{found['fitted_on']} images{own}:",
             f"  loss {number(calibration['nll']['value'])} -> {number(found['nll'])}, ECE "
             f"{percent(width['ece'])} -> {percent(found['ece'])}",
+            f"  ({between(found.get('ece_interval'))}); in bins of equal mass "
+            f"{percent(found['ece_equal_mass'])}",
+            f"  ({between(found.get('ece_equal_mass_interval'))})",
         ]
     return lines
 

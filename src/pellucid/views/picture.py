@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pellucid.data.decode import NotAnImage, decode, probe
+from pellucid.data.decode import NotAnImage
+from pellucid.data.files import read_file
+from pellucid.data.workers import Workers
 from pellucid.errors import BadData
 from pellucid.inspection.drawing import NoInk, prepare_drawing
 from pellucid.viewdata import DoesNotApply
@@ -60,21 +62,19 @@ def _file(subject: Subject, options: Options) -> Picture:
     channels, height, width = subject.shape
     steps: dict[str, Tensor] = {}
     try:
-        data = file.read_bytes()
+        data = read_file(str(file))
         if options.drawing is not None:
             if subject.shape != (1, 28, 28):
                 raise DoesNotApply(
                     "A drawing is prepared as MNIST was, for grey images of 28x28 pixels; this "
                     f"model takes {channels}x{height}x{width}. Use --image FILE."
                 )
-            drawn = prepare_drawing(torch.from_numpy(decode(data, 1, None)[0]))
+            with Workers() as workers:
+                drawn = prepare_drawing(torch.from_numpy(workers.decode(data, 1, None)[0]))
             pixels, steps = drawn.pixels[None, None], drawn.steps
         else:
-            head = probe(data)
-            exact = (head.width, head.height) == (width, height)
-            if height != width and not exact:
-                raise NotAnImage(f"it must be {width}x{height} pixels")
-            pixels = torch.from_numpy(decode(data, channels, None if exact else height))[None]
+            with Workers() as workers:
+                pixels = torch.from_numpy(workers.fitted(data, subject.shape))[None]
     except (OSError, NotAnImage, NoInk) as error:
         raise BadData(f"{file}: {getattr(error, 'strerror', None) or error}.") from None
     return Picture(pixels, subject.prepare(pixels), None, str(file), steps)

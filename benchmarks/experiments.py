@@ -1,6 +1,6 @@
 """Sixteen small runs: one comparison, two side by side, against sixteen commands.
 
-    python benchmarks/experiments.py [-n 2]
+    python -m benchmarks.experiments [-n 2]
 
 Eight batch sizes, two seeds, one epoch of the digits each. One side is `pellucid compare --jobs 2`,
 the other the same sixteen recipes by `pellucid train`, one after the other, with all cores each.
@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pairs
+from benchmarks import pairs
 
 SIZES = (16, 24, 32, 48, 64, 96, 128, 192)
 SEEDS = 2

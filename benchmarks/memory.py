@@ -10,7 +10,7 @@ import argparse
 import sys
 import tempfile
 
-import pairs
+from benchmarks import pairs
 
 
 def main() -> None:

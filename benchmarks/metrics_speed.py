@@ -1,6 +1,6 @@
 """All metrics of 1,000,000 predictions of ten classes: ours against a torchmetrics collection.
 
-    taskset -c 1 python benchmarks/metrics_speed.py [N] [ROUNDS]
+    taskset -c 1 python -m benchmarks.metrics_speed [N] [ROUNDS]
 
 Both get the same logits and labels in memory and compute the same metrics, in one process on one
 thread, by turns. The numbers are compared first. Ours gives more (intervals, coverage, top pairs);

@@ -1,7 +1,14 @@
-"""Our side of a contest: `pellucid.train` as a user calls it, with a clock beside it."""
+"""Our side of a contest: `pellucid.train` as a user calls it, with a clock beside it.
+
+    python -m benchmarks.ours --data mnist --epochs 1 --limit 2000
+
+runs it alone and prints its JSON line; `--prepare` writes what the peers get instead. It has
+everything on: metrics, checkpoints, snapshots, log, tables of predictions, curves.
+"""
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
 import time
@@ -11,10 +18,13 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from pairs import Row, digest, result
 from torch import Tensor
 
-from pellucid import training
+from benchmarks.arrays import Work, prepare
+from benchmarks.cells import parser
+from benchmarks.pairs import Row, digest, result, versions
+from pellucid import epochs, notes, training
+from pellucid.engine import EngineSpec
 from pellucid.recipe import Recipe
 from pellucid.runs.folder import Run
 from pellucid.runs.snapshots import snapshots
@@ -102,8 +112,55 @@ def train_ours(recipe: Recipe) -> Row:
     )
 
 
+def first_step(recipe: Recipe) -> Row:
+    """Train `recipe` for one step, everything on; return the row of the cell."""
+    clock = Clock()
+    with tempfile.TemporaryDirectory() as folder:
+        run = training.train(recipe, folder, console=clock, stop=lambda step: True)
+        start = digest(safetensors.torch.load_file(snapshots(run.path)[0]))
+    return {
+        "first_step": clock.first_step,
+        "steps": len(clock.losses),
+        "samples": clock.samples,
+        "weights_start": start,
+        "curve": [round(clock.losses[0].item(), 5)],
+        "versions": versions(),
+    }
+
+
+def recipe_of(work: Work, precision: Any) -> Recipe:
+    """Return the textbook recipe of `work`."""
+    recipe = notes(work.data).with_(
+        length=epochs(work.epochs), engine=EngineSpec(precision=precision)
+    )
+    if work.augment:
+        from benchmarks.augment_steps import CHAIN
+
+        recipe = recipe.with_(augment=CHAIN)
+    return limited(recipe, work.limit)
+
+
 def _weights(run: Run) -> tuple[str, str]:
     """Return the digests of the weights before the first and after the last step."""
     copies = list(snapshots(run.path).values())
     first, last = (safetensors.torch.load_file(path) for path in (copies[0], copies[-1]))
     return digest(first), digest(last)
+
+
+def main() -> None:
+    """Run our cell, or write what the peers get."""
+    words = parser()
+    words.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    words.add_argument("--prepare", action="store_true")
+    given = vars(words.parse_args())
+    precision, only_prepare = given.pop("precision"), given.pop("prepare")
+    work = Work(**given)
+    if only_prepare:
+        prepare(work)
+        return
+    recipe = recipe_of(work, precision)
+    print(json.dumps(first_step(recipe) if work.first_step else train_ours(recipe)))
+
+
+if __name__ == "__main__":
+    main()

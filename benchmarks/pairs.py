@@ -1,12 +1,14 @@
 """The protocol: two commands in ABBA blocks, each in a fresh process, compared pair by pair.
 
-Used by the other files here. By itself, `python pairs.py` measures the machine.
+Used by the other files here, and by the peers' side too, so it imports neither pellucid nor a file
+beside it. By itself, `python benchmarks/pairs.py` measures the machine.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import operator
 import os
 import platform
 import random
@@ -23,7 +25,12 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 RESULTS = Path(os.environ.get("PELLUCID_RESULTS", HERE / "results"))
-PACKAGES = ("pellucid", "torch", "lightning", "torchvision", "numpy", "pillow")
+PACKAGES = (
+    "pellucid", "torch", "lightning", "torchvision", "numpy", "pillow", "keras", "jax", "skorch",
+    "kornia",
+)  # fmt: skip
+BATCH = 128
+"""Images of a step, everywhere."""
 Row = dict[str, Any]
 
 
@@ -36,7 +43,9 @@ def spawn(command: list[str]) -> Row:
     environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode
     load, before, began = os.getloadavg()[0], _ticks(), time.monotonic()
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        process = subprocess.Popen(command, stdout=out, stderr=err, env=environment)
+        process = subprocess.Popen(
+            command, stdout=out, stderr=err, env=environment, cwd=HERE.parent
+        )
         _, status, used = os.wait4(process.pid, 0)
         wall, after = time.monotonic() - began, _ticks()
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -46,8 +55,9 @@ def spawn(command: list[str]) -> Row:
             sys.exit(f"{' '.join(command)} failed:\n{err.read().decode()[-3000:]}")
         lines = [line for line in out.read().decode().splitlines() if line.startswith("{")]
     row: Row = json.loads(lines[-1]) if lines else {}
-    if "first_step" in row:
-        row["to_first_step"] = round(row.pop("first_step") - began, 3)
+    first_step = row.pop("first_step", None)
+    if first_step:
+        row["to_first_step"] = round(first_step - began, 3)
     busy, stolen, total = (b - a for a, b in zip(before, after, strict=True))
     cpu = used.ru_utime + used.ru_stime  # with all children that it waited for
     return {
@@ -117,16 +127,19 @@ def run_block(
     order = [against, "ours", "ours", against]
     if random.Random(f"{contest} {against} {block}").random() < 0.5:
         order = ["ours", against, against, "ours"]
+    before: Any = None
     for place, cell in enumerate(order):
         if place in done:
+            before = None
             continue
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        before = spawn([sys.executable, __file__])["yardstick"]
+        before = before or spawn([sys.executable, __file__])["yardstick"]
         measured = spawn(commands[cell])
         after = spawn([sys.executable, __file__])["yardstick"]
         shown = " ".join(["python", *commands[cell][1:]]).replace(f"{HERE.parent}/", "")
         row = {**key, "place": place, "cell": cell, "time": now, "command": shown, **measured}
         row |= {"yardstick": [before, after], "machine": machine()}
+        before = after  # it is also the yardstick before the next cell
         append(contest, row)
         print(f"{contest} {against} block {block}: {cell} {measured['wall']:.1f} s", flush=True)
 
@@ -145,21 +158,26 @@ def append(contest: str, row: Row) -> None:
         file.write(json.dumps(row) + "\n")
 
 
-def machine() -> Row:
-    """Return what a row was measured on."""
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that this interpreter has."""
     found = {}
     for name in PACKAGES:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
             continue
+    return found
+
+
+def machine() -> Row:
+    """Return what a row was measured on; the packages are those of our side."""
     with open("/proc/cpuinfo", encoding="utf-8") as file:
         names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
     commit = subprocess.run(
         ["git", "-C", str(HERE), "describe", "--always", "--dirty"], capture_output=True, text=True
     ).stdout.strip()
     where = {"processor": names[0] if names else platform.machine(), "cores": os.cpu_count()}
-    return {**where, "python": platform.python_version(), "commit": commit, **found}
+    return {**where, "python": platform.python_version(), "commit": commit, **versions()}
 
 
 def read(path: Path) -> list[Row]:
@@ -183,9 +201,9 @@ def result(
     samples: int,
     seconds: float,
     marks: list[float],
-    first_step: float,
+    first_step: float | None,
     weights: tuple[str, str],
-    accuracy: float,
+    accuracy: float | None,
 ) -> Row:
     """Return what a cell prints as its JSON line.
 
@@ -194,9 +212,10 @@ def result(
         samples: images trained on, each as often as it was seen.
         seconds: of training, evaluations and saving included.
         marks: time at the end of each epoch, its evaluation included.
-        first_step: time at the end of the first step, by the system's monotonic clock.
+        first_step: time at the end of the first step, by the system's monotonic clock; None if
+            to note it would slow the others down.
         weights: digests before the first and after the last step.
-        accuracy: on the test part.
+        accuracy: on the test part; None if it was not judged.
     """
     epochs, part = len(marks), -(-len(losses) // 10)
     steady = samples * (epochs - 1) / epochs / (marks[-1] - marks[0]) if epochs > 1 else None
@@ -213,9 +232,22 @@ def result(
         "loss_first": losses[0],
         "loss_last": losses[-1],
         "curve": [round(sum(piece) / len(piece), 5) for piece in pieces],
+        "epoch_losses": epoch_losses(losses, epochs, samples // epochs),
         "accuracy": accuracy,
         "first_step": first_step,
+        "versions": versions(),
     }
+
+
+def epoch_losses(losses: list[float], epochs: int, images: int) -> list[float]:
+    """Return the mean loss of the images of each epoch; its last batch may be smaller."""
+    size = len(losses) // epochs
+    last = images - BATCH * (size - 1)
+    sizes = [BATCH] * (size - 1) + [last if 0 < last <= BATCH else BATCH]
+    return [
+        round(sum(map(operator.mul, losses[at : at + size], sizes)) / sum(sizes), 5)
+        for at in range(0, size * epochs, size)
+    ]
 
 
 if __name__ == "__main__":

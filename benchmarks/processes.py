@@ -1,6 +1,6 @@
 """Two gloo processes with one thread each against one process with two threads.
 
-    python benchmarks/processes.py [--pairs 5] [--steps 60]
+    python -m benchmarks.processes [--pairs 5] [--steps 60]
 
 The CIFAR SimpleCNN on noise of CIFAR's shape: speed does not depend on the pixels. Strong
 scaling: a batch of 128 for both; weak: 256. Each cell is a fresh job of `pellucid.train`; the cells

@@ -13,17 +13,16 @@ import json
 import sys
 import time
 
-import pairs
-import table
+from benchmarks import pairs, table
 
 
 def bare(epochs: int, limit: int) -> pairs.Row:
     """Train with a loop written by hand; return the row of the cell."""
     import torch
     import torch.nn.functional as F
-    from ours import limited
     from torch import Tensor
 
+    from benchmarks.ours import limited
     from pellucid import Engine, notes
     from pellucid.assemble import assemble
     from pellucid.seeds import generator
@@ -80,9 +79,8 @@ def bare(epochs: int, limit: int) -> pairs.Row:
 
 def ours(epochs: int, limit: int) -> pairs.Row:
     """Train with `pellucid.train`; return the row of the cell."""
-    from ours import limited, train_ours
-
     import pellucid
+    from benchmarks.ours import limited, train_ours
 
     recipe = pellucid.notes("mnist").with_(length=pellucid.epochs(epochs))
     return train_ours(limited(recipe, limit))
@@ -103,7 +101,8 @@ def main() -> None:
     settings = {"epochs": given.epochs, "limit": given.limit}
     arguments = [f"--{name}={value}" for name, value in settings.items()]
     commands = {
-        cell: [sys.executable, __file__, f"--cell={cell}", *arguments] for cell in ("ours", "bare")
+        cell: [sys.executable, "-m", "benchmarks.tax", f"--cell={cell}", *arguments]
+        for cell in ("ours", "bare")
     }
     for block in range(given.blocks):
         pairs.run_block("tax", "bare", block, commands, settings)

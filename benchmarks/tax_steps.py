@@ -1,94 +1,107 @@
-"""The glass-box tax per step, in one process: our loop and bare PyTorch, in turns.
+"""The glass-box tax per step, in one process: our loop with what records it, and bare PyTorch.
 
-    PELLUCID_DATA=FOLDER python benchmarks/tax_steps.py [--turns 40] [--steps 25]
+    PELLUCID_DATA=FOLDER python -m benchmarks.tax_steps [--turns 200] [--steps 3] [--data mnist]
 
 `tax.py` compares whole processes; on a machine whose speed drifts by tens of percent within a
-minute that needs very many pairs. Here two nets train on MNIST side by side, in turns of a second
-or less, so that both see the same drift. Ours is `fit` with recorder and console, as in `train`;
+minute that needs very many pairs. Here two nets train side by side, in turns of a second or less,
+so that both see the same drift. Ours is `fit` with all that `train` lets look on by default;
 evaluations and saves come once an epoch and are not in it: their share is `tax` in the
-`summary.json` of any run.
+`summary.json` of any run. The ratio is time of the bare loop / time of ours: images per second of
+ours / of the bare loop. At the end the weights of both are equal bit for bit.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import functools
 import itertools
 import json
-import random
-import statistics
 import tempfile
-import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
-from pellucid import Console, Duration, Engine, fit, notes, steps
-from pellucid.assemble import assemble
-from pellucid.sinks.recorder import Recorder
+from benchmarks import turns
+from pellucid import Console, Duration, Engine, Recipe, fit, notes, steps
+from pellucid.assemble import Assembled, assemble
+from pellucid.runs.folder import Run
+from pellucid.sinks.boards import Boards
+from pellucid.watch import Watch
 
 
-def main(turns: int, length: int) -> None:
-    recipe = notes("mnist").with_(
-        length=steps(turns * length + 100), evaluate=Duration.parse("1000 epochs")
-    )
-    engine = Engine.start(recipe.engine)
-    ours, bare = assemble(recipe, engine), assemble(recipe, engine)
-    train, batches = bare.splits.train, bare.task.train
-    images, targets = train.images[train.rows], train.targets
-    model, optimizer = bare.state.model.train(), bare.state.optimizer
-    console, numbers = Console(None), itertools.count()
-    folder = Path(tempfile.mkdtemp())
-    with Recorder(folder / "m.jsonl", folder / "t.jsonl", 100, lambda step: []) as record:
-        loop = fit(ours.state, ours.task, engine)
+class Sides:
+    """The same training twice: ours, and a loop written by hand; each step of one is a `next`."""
 
-        def turn_of_ours() -> float:
-            began = time.perf_counter()
-            for step in itertools.islice(loop, length):
-                console.step(step, record(step), 1, 1)
-            return time.perf_counter() - began
+    def __init__(self, recipe: Recipe, folder: Path) -> None:
+        recipe = recipe.with_(length=steps(10**6), evaluate=Duration.parse("1000000 steps"))
+        self.recipe, self.folder = recipe, folder
+        self.engine = Engine.start(recipe.engine)
+        self.mine, self.other = (assemble(recipe, self.engine) for _ in range(2))
 
-        def turn_of_bare() -> float:
-            began = time.perf_counter()
-            for step in itertools.islice(numbers, length):
-                index = batches.index(step)
-                loss = F.cross_entropy(model(bare.task.prepare(images[index])), targets[index])
-                loss.backward()
-                optimizer.step()
-                optimizer.zero_grad()
-            return time.perf_counter() - began
+    @contextlib.contextmanager
+    def loops(self) -> Iterator[tuple[Iterator[object], Iterator[object]]]:
+        """Yield our loop and the bare one; what records is open meanwhile."""
+        run = Run.make(self.folder, "tax")
+        boards, console = Boards.of(None, None, str), Console()
+        with Watch(run, self.recipe, self.engine, self.mine, boards, console) as watch:
+            watch.start(None)
+            yield self._ours(watch), self._bare(self.other)
 
-        for _ in range(2):  # warm up
-            turn_of_ours(), turn_of_bare()
-        ratios = []
-        for turn in range(turns):
-            pair = [turn_of_ours, turn_of_bare]
-            times = {f: f() for f in (pair if turn % 2 else reversed(pair))}
-            ratios.append(times[turn_of_bare] / times[turn_of_ours])
-    same = all(
-        torch.equal(a, b)
-        for a, b in zip(ours.state.model.parameters(), model.parameters(), strict=True)
-    )
-    draws = random.Random(0)
-    medians = sorted(statistics.median(draws.choices(ratios, k=len(ratios))) for _ in range(10_000))
-    print(
-        json.dumps(
-            {
-                "ratio": round(statistics.median(ratios), 4),
-                "interval": [round(medians[250], 4), round(medians[9750], 4)],
-                "least": round(min(ratios), 3),
-                "greatest": round(max(ratios), 3),
-                "n": len(ratios),
-                "steps_per_turn": length,
-                "same_weights": same,
-            }
-        )
-    )
+    @property
+    def equal(self) -> bool:
+        """Whether both nets are the same, bit for bit; after as many steps they are."""
+        nets = (self.mine.state.model, self.other.state.model)
+        weights = [[*net.parameters()] for net in nets]
+        return all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
+
+    def _ours(self, watch: Watch) -> Iterator[object]:
+        def look(step: object) -> bool:
+            watch(step)  # type: ignore[arg-type]
+            return False
+
+        for step in fit(self.mine.state, self.mine.task, self.engine):
+            self.engine.agree(functools.partial(look, step))
+            yield step
+
+    def _bare(self, built: Assembled) -> Iterator[object]:
+        train, batches, prepare = built.splits.train, built.task.train, built.task.prepare
+        images, targets = train.images[train.rows], train.targets
+        model, optimizer = built.state.model.train(), built.state.optimizer
+        for step in itertools.count():
+            index = batches.index(step)
+            loss = F.cross_entropy(model(prepare(images[index])), targets[index])
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            yield loss.detach()
+
+
+def main() -> None:
+    """Measure; print one JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--turns", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--data", default="mnist", help="digits, to try it out")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        sides = Sides(notes(given.data), Path(folder))
+        with sides.loops() as (ours, bare):
+            turn_of_ours = functools.partial(turns.stretch, ours, given.steps)
+            turn_of_bare = functools.partial(turns.stretch, bare, given.steps)
+            for _ in range(5):  # warm up
+                turn_of_ours(), turn_of_bare()
+            found = turns.ratios(turn_of_bare, turn_of_ours, given.turns)
+        facts = {
+            "data": given.data,
+            "steps_per_turn": given.steps,
+            "threads": torch.get_num_threads(),
+            "same_weights": sides.equal,
+        }
+    print(json.dumps(turns.summary(found, facts)))
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--turns", type=int, default=40)
-    parser.add_argument("--steps", type=int, default=25)
-    given = parser.parse_args()
-    main(given.turns, given.steps)
+    main()

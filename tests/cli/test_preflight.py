@@ -38,7 +38,7 @@ def test_a_sound_recipe(capsys: Capture) -> None:
     assert lines[1].strip() == "expected: whole numbers from 0 to 9"
     assert "17 checks: 17 ok, 0 warning, 0 failed" in out
     assert "to do:" not in out
-    assert "MB beside PyTorch" in out
+    assert "MiB at most, so far" in out
     assert max(map(len, lines)) <= 80
     assert "device: cpu" in err
     assert list(Path().iterdir()) == []

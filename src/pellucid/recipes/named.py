@@ -53,7 +53,7 @@ def named(recipe: str, data: str) -> Recipe:
     if recipe == "fast":
         return fast(data)
     raise BadRecipe(
-        f"A recipe is {' or '.join(nearest(recipe, NAMES))}, or a file FILE.toml. "
+        f"A recipe is {', '.join(nearest(recipe, NAMES))}, or a file FILE.toml. "
         f'Got "{recipe}"{did_you_mean(recipe, NAMES) or "."}'
     )
 

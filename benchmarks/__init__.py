@@ -1,0 +1,1 @@
+"""Benchmarks: pellucid beside other ways of doing the same work; `python -m benchmarks`."""

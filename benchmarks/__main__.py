@@ -5,7 +5,7 @@
     python -m benchmarks all --blocks 4         run what is missing of every contest, make the table
     python -m benchmarks table [--noisy]        README.md's table; the short one is printed
     python -m benchmarks peers-env FOLDER       make the environment of the peers
-    python -m benchmarks NAME ...               tax, memory, experiments, processes, metrics_speed
+    python -m benchmarks NAME ...               tax, memory, experiments, processes, inspect_all, ...
 
 Run it in the root of the repository, with no other work on the machine. PELLUCID_PEERS names the
 interpreter of the peers, FOLDER/bin/python.
@@ -24,7 +24,7 @@ from benchmarks import contests, pairs, table
 from benchmarks.cells import CELLS
 
 OTHERS = ("tax", "memory", "experiments", "processes", "metrics_speed", "startup", "growth",
-          "tax_steps", "augment_steps")  # fmt: skip
+          "tax_steps", "augment_steps", "inspect_all")  # fmt: skip
 
 
 def main(words: list[str]) -> int:

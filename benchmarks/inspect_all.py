@@ -1,6 +1,6 @@
 """Looking inside: `pellucid inspect RUN --all`, and each view by itself, of a run of the MNIST CNN.
 
-    python benchmarks/inspect_all.py [-n 3]
+    python -m benchmarks inspect_all [-n 3]
 
 Every figure is that of a fresh process, so it holds its start, and the reading of data and weights.
 Memory is the largest resident size. Targets, on two cores: `--all` under 60 s, each view under
@@ -17,7 +17,7 @@ import tempfile
 from collections import defaultdict
 from pathlib import Path
 
-import pairs
+from benchmarks import pairs
 
 SECONDS, EACH, GIGABYTES = 60, 10, 1.5
 

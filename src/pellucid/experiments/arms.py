@@ -114,7 +114,7 @@ def _schedules(base: Recipe, channels: int) -> list[tuple[str, Tree]]:
     if (
         2 < epochs <= max(StepDecay().epochs, *MultiStep().milestones)
     ):  # the defaults would cut after the end
-        settings["step"]["epochs"] = epochs // 3
+        settings["step"]["epochs"] = -(-epochs // 3)
         settings["multistep"]["milestones"] = sorted({epochs // 2, 3 * epochs // 4})
     return [(kind, {"schedule": table}) for kind, table in settings.items()]
 

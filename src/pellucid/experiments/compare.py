@@ -25,6 +25,7 @@ from pellucid.experiments.work import (
 )
 from pellucid.figures.comparison import differences, lines
 from pellucid.figures.render import png
+from pellucid.optim.schedules import PlateauSpec
 from pellucid.recipe import Recipe
 from pellucid.runs.folder import ENVIRONMENT, METRICS, RECIPE, Run
 from pellucid.sinks.console import Console
@@ -206,8 +207,20 @@ def _figures(
     if not courses:
         return
     title = str(summary["title"])
-    experiment.write_figure("curves", png(lines(courses, title)), courses)
+    rates = {arm.name: _rates(arm, runs) for arm in arms if arm.name in courses}
+    picture = png(lines(courses, rates, title))
+    experiment.write_figure("curves", picture, {"courses": courses, "rates": rates})
     found = summary["differences"]
     if found:
-        picture = png(differences(found, title))
-        experiment.write_figure("differences", picture, {"differences": found})
+        experiment.write_figure(
+            "differences", png(differences(found, title)), {"differences": found}
+        )
+
+
+def _rates(arm: Arm, runs: dict[tuple[str, int], Run]) -> list[tuple[int, float]]:
+    """Return steps done and the rate of the next one, of the first run of an arm."""
+    run = next(run for (name, _), run in runs.items() if name == arm.name)
+    if isinstance(arm.recipe.schedule, PlateauSpec):  # planned before the cuts: what was used
+        return [(row["step"], row["lr"]) for row in run.rows(METRICS) if "lr" in row]
+    planned: list[tuple[int, float]] = (run.read_json("figures/curves.json") or {})["schedule"]
+    return [(step, lr) for step, lr in planned]

@@ -24,11 +24,16 @@ def style(number: int) -> dict[str, Any]:
     }
 
 
-def lines(courses: Mapping[str, Sequence[Rows]], title: str) -> Figure:
+def lines(
+    courses: Mapping[str, Sequence[Rows]],
+    rates: Mapping[str, Sequence[tuple[int, float]]],
+    title: str,
+) -> Figure:
     """Return loss, accuracy and learning rate of all arms: the mean over seeds, and its range.
 
     Args:
         courses: rows of `metrics.jsonl` of each run of each arm.
+        rates: steps done and the rate of the next one, of the first run of each arm.
         title: shown above all.
     """
     figure = Figure(figsize=(11, 4.6), layout="constrained")
@@ -44,7 +49,11 @@ def lines(courses: Mapping[str, Sequence[Rows]], title: str) -> Figure:
             axis.plot(x, mean, linewidth=1.6, marker=mark, label=label, **drawn)
             if len(runs) > 1:
                 axis.fill_between(x, low, high, color=drawn["color"], alpha=0.15, linewidth=0)
-        used = sorted((row["step"], row["lr"]) for row in runs[0] if "lr" in row)
+        used = rates[name]
+        same = [other for other in rates if rates[other] == used]
+        if len(same) > 1:  # they would cover each other: each gets its turn along the line
+            turn = 8 * same.index(name)
+            drawn = {**drawn, "linestyle": (turn, (8, 8 * (len(same) - 1)))}
         rate.plot([step for step, _ in used], [lr for _, lr in used], linewidth=1.6, **drawn)
     loss.set(title="Validation loss (nats)", xlabel="optimizer steps")
     accuracy.set(title="Validation accuracy (%)", xlabel="optimizer steps")
@@ -53,7 +62,7 @@ def lines(courses: Mapping[str, Sequence[Rows]], title: str) -> Figure:
         axis.grid(alpha=0.25)
         axis.set_xlim(left=0)
     loss.set_ylim(bottom=0)
-    highest = [max(row["lr"] for row in runs[0] if "lr" in row) for runs in courses.values()]
+    highest = [max(lr for _, lr in used) for used in rates.values()]
     if max(highest) > 10 * min(highest):
         rate.set_yscale("log")  # or the smaller rates would lie on the axis
     else:

@@ -5,7 +5,7 @@
     python -m benchmarks all --blocks 4         run what is missing of every contest, make the table
     python -m benchmarks table [--noisy]        README.md's table; the short one is printed
     python -m benchmarks peers-env FOLDER       make the environment of the peers
-    python -m benchmarks NAME ...               tax, memory, experiments, processes, inspect_all, ...
+    python -m benchmarks NAME ...               tax, memory, experiments, inspect_all, ...
 
 Run it in the root of the repository, with no other work on the machine. PELLUCID_PEERS names the
 interpreter of the peers, FOLDER/bin/python.

@@ -61,7 +61,7 @@ def main() -> None:
         print(json.dumps({"views": views()}))
         return
     # The names come from a process of their own: this one has to stay small.
-    names = pairs.spawn([sys.executable, __file__, "--views"])["views"]
+    names = pairs.spawn([sys.executable, "-m", "benchmarks.inspect_all", "--views"])["views"]
     found: dict[str, list[pairs.Row]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as place:
         run = given.run or trained(given.data, Path(place))

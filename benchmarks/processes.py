@@ -93,7 +93,15 @@ def measure(name: str, length: int) -> float:
     procs, threads, batch = CELLS[name]
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
-        words = [sys.executable, __file__, "--cell", name, "--steps", str(length)]
+        words = [
+            sys.executable,
+            "-m",
+            "benchmarks.processes",
+            "--cell",
+            name,
+            "--steps",
+            str(length),
+        ]
         words += ["--result", str(result)]
         launched = launch(words, procs, threads, lambda text: print(text, file=sys.stderr))
         assert launched == 0

@@ -52,6 +52,15 @@ def test_the_check_changes_nothing() -> None:
     assert model.training
 
 
+def test_what_is_frozen_is_checked_without_a_gradient() -> None:
+    model = MnistCNN((1, 28, 28), 10)
+    model.conv1.weight.requires_grad_(False)
+    model.fc1.requires_grad_(False)
+    checks = check_layers(model, images())
+    assert [check.name for check in checks] == ["conv1", "conv2", "fc1", "fc2"]
+    assert all(0 < check.error < TOLERANCE / 2 for check in checks)
+
+
 def test_a_wrong_kernel_means_fp32_and_is_named() -> None:
     model = MnistCNN((1, 28, 28), 10)
     model.conv2 = WrongInLowerPrecision(32, 64, 3, padding=1)

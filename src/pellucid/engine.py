@@ -70,7 +70,8 @@ class Engine:
             torch.set_num_threads(spec.threads)
         if spec.deterministic and device.type == "cuda":
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(spec.deterministic)
+        # The same switch as `use_deterministic_algorithms`, which loads the compiler for a second.
+        torch.set_deterministic_debug_mode("error" if spec.deterministic else "default")
         return cls(device, spec, processes)
 
     @property

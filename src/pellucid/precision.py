@@ -110,7 +110,7 @@ def _run(layer: nn.Module, x: Tensor, out: Tensor, *, lower: bool) -> tuple[list
     """Return output and gradients of `layer` at `x`, and the least time that it took."""
     least = float("inf")
     results: list[Tensor] = []
-    weights = list(layer.parameters())
+    weights = [p for p in layer.parameters() if p.requires_grad]  # what is frozen gets none
     for _ in range(REPEATS):
         given = x.detach().requires_grad_()
         began = time.perf_counter()

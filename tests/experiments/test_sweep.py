@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from pellucid import Recipe, good, steps
 from pellucid.catalogue import from_tree, read_toml
@@ -104,6 +106,26 @@ def test_given_again_it_adds_trials_and_repeats_none(short: Recipe, tmp_path: Pa
         sweep(short.with_(batch_size=8), [LR], 3, "x", tmp_path)
     with pytest.raises(BadRun, match="another experiment"):
         sweep(short, [param("optimizer.lr=log:1e-4..1")], 3, "x", tmp_path)
+
+
+def test_processes_that_end_at_once_wait_for_each_other(short: Recipe, tmp_path: Path) -> None:
+    experiment, first = sweep(short, [LR], 1, "once", tmp_path / "exp")
+    with experiment.locked():  # another command that writes there
+        again = sweep(short, [LR], 1, "once", tmp_path / "exp")[1]
+    assert again["trials"] == first["trials"]
+
+
+def test_a_trial_is_asked_for_and_locked_in_one_go(short: Recipe, tmp_path: Path) -> None:
+    """Else another process takes it for one that was killed."""
+    folder = tmp_path / "exp"
+    experiment = sweep(short, [LR], 1, "once", folder)[0]
+    with ThreadPoolExecutor(1) as pool:
+        with FileLock(folder / ".trials.lock"):
+            more = pool.submit(sweep, short, [LR], 2, "once", folder)
+            with pytest.raises(TimeoutError):
+                more.result(timeout=2)
+            assert not (experiment.path / "trial-001").exists()
+        assert len(more.result()[1]["trials"]) == 2
 
 
 def test_stopped_it_ends_with_the_trials_of_the_unbroken_one(short: Recipe, tmp_path: Path) -> None:

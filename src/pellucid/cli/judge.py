@@ -56,9 +56,8 @@ def judge_run(
     suffix = "" if views == "one" else f"-{views}"
     part += suffix
     fitted_on = f"validation{suffix}"
-    temperature = (
-        temperature_from(said) if part == fitted_on else stored_temperature(run, fitted_on)
-    )
+    own = part == fitted_on
+    temperature = temperature_from(said, part) if own else stored_temperature(run, fitted_on)
     result = keep_evaluation(run, data, said, part, model.step, temperature)
     draw_evaluation(run, part, data)
     return {

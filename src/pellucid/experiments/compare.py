@@ -12,7 +12,7 @@ from pellucid.data.split import split
 from pellucid.errors import BadData, BadRecipe
 from pellucid.experiments.arms import Arm, distinct
 from pellucid.experiments.folder import RESULT, Experiment
-from pellucid.experiments.results import summarise
+from pellucid.experiments.results import rates_of, summarise
 from pellucid.experiments.tune import tuned
 from pellucid.experiments.work import (
     Asked,
@@ -25,7 +25,6 @@ from pellucid.experiments.work import (
 )
 from pellucid.figures.comparison import differences, lines
 from pellucid.figures.render import png
-from pellucid.optim.schedules import PlateauSpec
 from pellucid.recipe import Recipe
 from pellucid.runs.folder import ENVIRONMENT, METRICS, RECIPE, Run
 from pellucid.sinks.console import Console
@@ -207,7 +206,8 @@ def _figures(
     if not courses:
         return
     title = str(summary["title"])
-    rates = {arm.name: _rates(arm, runs) for arm in arms if arm.name in courses}
+    firsts = {name: run for (name, _), run in reversed(runs.items())}
+    rates = {arm.name: rates_of(firsts[arm.name], arm.recipe) for arm in arms if arm.name in firsts}
     picture = png(lines(courses, rates, title))
     experiment.write_figure("curves", picture, {"courses": courses, "rates": rates})
     found = summary["differences"]
@@ -215,12 +215,3 @@ def _figures(
         experiment.write_figure(
             "differences", png(differences(found, title)), {"differences": found}
         )
-
-
-def _rates(arm: Arm, runs: dict[tuple[str, int], Run]) -> list[tuple[int, float]]:
-    """Return steps done and the rate of the next one, of the first run of an arm."""
-    run = next(run for (name, _), run in runs.items() if name == arm.name)
-    if isinstance(arm.recipe.schedule, PlateauSpec):  # planned before the cuts: what was used
-        return [(row["step"], row["lr"]) for row in run.rows(METRICS) if "lr" in row]
-    planned: list[tuple[int, float]] = (run.read_json("figures/curves.json") or {})["schedule"]
-    return [(step, lr) for step, lr in planned]

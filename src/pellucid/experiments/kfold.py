@@ -13,6 +13,7 @@ from pellucid.catalogue import to_tree
 from pellucid.data.folds import FoldSpec
 from pellucid.errors import BadRecipe, DataChanged
 from pellucid.experiments.folder import RESULT, Experiment
+from pellucid.experiments.results import rates_of
 from pellucid.experiments.work import (
     Asked,
     Job,
@@ -118,7 +119,9 @@ def kfold(
         courses = {f"fold {index}": [run.rows(METRICS)] for index, run in runs.items()}
         if courses:
             heading = f"{title}: each fold's validation images"
-            experiment.write_figure("curves", png(lines(courses, heading)), courses)
+            rates = {f"fold {index}": rates_of(run, recipe) for index, run in runs.items()}
+            picture = png(lines(courses, rates, heading))
+            experiment.write_figure("curves", picture, {"courses": courses, "rates": rates})
     return experiment, summary
 
 

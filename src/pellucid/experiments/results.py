@@ -11,7 +11,9 @@ from pellucid.catalogue import from_toml
 from pellucid.experiments.arms import Arm
 from pellucid.metrics.paired import LEVEL, holm, p_text
 from pellucid.metrics.replicates import Answers, Replicated, replicated
-from pellucid.runs.folder import RECIPE, TIMING, Run
+from pellucid.optim.schedules import PlateauSpec
+from pellucid.recipe import Recipe
+from pellucid.runs.folder import METRICS, RECIPE, TIMING, Run
 from pellucid.runs.predictions import read_predictions
 
 
@@ -100,3 +102,10 @@ def _answers(run: Run, on: str) -> Answers:
     said = read_predictions(run.path / f"predictions/{on}.csv").predictions
     order = said.index.argsort()
     return Answers(said.index[order], (said.labels == said.targets)[order])
+
+
+def rates_of(run: Run, recipe: Recipe) -> list[tuple[int, float]]:
+    """Return steps done and the rate of the next one, over a finished run of `recipe`."""
+    if isinstance(recipe.schedule, PlateauSpec):  # what is planned is before the cuts
+        return [(row["step"], row["lr"]) for row in run.rows(METRICS) if "lr" in row]
+    return [(step, lr) for step, lr in (run.read_json("figures/curves.json") or {})["schedule"]]

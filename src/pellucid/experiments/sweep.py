@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,12 +83,15 @@ def sweep(
     console.line(f"experiment: {experiment.path}")
     recipe = with_threads(recipe, experiment.threads(threads_for(1)))
     study = study_of(experiment.path / JOURNAL)
-    for trial, lock in _trials(experiment, study, trials, recipe.seed):
-        with lock:
+    while taken := _take(experiment, study, trials, recipe.seed):
+        trial, lock = taken
+        try:
             _work(experiment, study, trial, recipe, params, trials, console, asked)
-    summary = summarise(study, recipe, params)
-    summary |= {"experiment": str(experiment.path), "kind": "sweep", "title": title}
-    with experiment.locked():
+        finally:
+            lock.release()
+    with FileLock(experiment.path / ".summary.lock"):  # another process may end just now, too
+        summary = summarise(study, recipe, params)
+        summary |= {"experiment": str(experiment.path), "kind": "sweep", "title": title}
         experiment.write(RESULT, summary)
         if summary["best"]:
             chosen = overlay(to_tree(recipe), settings(summary["best"]["params"]))
@@ -183,28 +186,30 @@ def _optuna() -> Any:
     return study
 
 
-def _trials(
+def _take(
     experiment: Experiment, study: optuna.Study, count: int, seed: int
-) -> Iterator[tuple[optuna.Trial, contextlib.AbstractContextManager[Any]]]:
-    """Yield the trials to work on, each with its lock: first those that were killed."""
+) -> tuple[optuna.Trial, FileLock] | None:
+    """Return a trial to work on, and its lock, held: first one that was killed; None at the end.
+
+    Processes that share the study take one after the other: a trial that was asked for and is not
+    locked yet would look like one that was killed.
+    """
     import optuna
 
-    running = optuna.trial.TrialState.RUNNING
-    for known in study.get_trials(states=(running,)):
-        lock = FileLock(experiment.path / f".{_name(known.number)}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:  # another process is at it
-            continue
-        try:
-            if study.trials[known.number].state == running:  # still: not ended in between
-                yield optuna.Trial(study, known._trial_id), contextlib.nullcontext()
-        finally:
-            lock.release()
-    while (done := len(study.get_trials(deepcopy=False))) < count:
+    with FileLock(experiment.path / ".trials.lock"):
+        for known in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
+            lock = FileLock(experiment.path / f".{_name(known.number)}.lock")
+            with contextlib.suppress(Timeout):  # another process is at it
+                lock.acquire(timeout=0)
+                return optuna.Trial(study, known._trial_id), lock
+        done = len(study.get_trials(deepcopy=False))
+        if done >= count:
+            return None
         study.sampler = optuna.samplers.TPESampler(seed=derive(seed, "sweep", done) % 2**32)
         trial = study.ask()
-        yield trial, FileLock(experiment.path / f".{_name(trial.number)}.lock")
+        lock = FileLock(experiment.path / f".{_name(trial.number)}.lock")
+        lock.acquire()
+        return trial, lock
 
 
 def _work(

@@ -36,7 +36,7 @@ class FastCNN(nn.Module):
     >>> import torch
     >>> net = FastCNN((1, 28, 28), 10)
     >>> sum(p.numel() for p in net.parameters()), net(torch.zeros(2, 1, 28, 28)).shape
-    (66464, torch.Size([2, 10]))
+    (66304, torch.Size([2, 10]))
     """
 
     def __init__(

@@ -147,14 +147,22 @@ VARIED = [
 ]
 
 
+TOGETHER: dict[tuple[str, str, object], str] = {
+    ("softmax", "label", 99): "--label must be",  # there are three classes
+    ("losses", "label", 99): "--label must be",
+    ("arithmetic", "size", 1): "A window of 3 pixels does not fit into 1",
+}
+"""Edges that do not go with the other options' defaults: they are refused, with the reason."""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "option", "value"), VARIED)
 def test_every_claim_holds_at_the_edges_of_every_option(
     name: str, option: str, value: object
 ) -> None:
     run = find(name).load().run
-    if (name, option, value) in {("softmax", "label", 99), ("losses", "label", 99)}:
-        with pytest.raises(UserError, match="--label must be"):  # there are three classes
+    if (name, option, value) in TOGETHER:
+        with pytest.raises(UserError, match=TOGETHER[name, option, value]):
             run(**{option: value})
         return
     found = run(**{option: value})

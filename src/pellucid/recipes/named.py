@@ -159,9 +159,11 @@ def notes(data: str) -> Recipe:
 
 
 def fast(data: str) -> Recipe:
-    """Return the recipe that trades nothing but generality for time.
+    """Return a recipe for a short run: few epochs, lower precision, whitened first filters.
 
-    Each part can be taken out by its setting; docs/speed.md says what each gives.
+    `pellucid train mnist --recipe fast --seed S`: 99.42 and 99.41 % with seeds 0 and 1 (test n =
+    10,000; 54,000 training images), 54 s on two cores with imports and test, where the notes'
+    recipe by Lightning with torchvision takes 331 s (n = 1; `python -m benchmarks fast`).
 
     Raises:
         BadRecipe: if there is none for this data.

@@ -21,11 +21,12 @@ from typing import Protocol
 import torch
 
 from pellucid.distributed.notes import GRACE, Notes
-from pellucid.distributed.place import COMMAND, usable_cores
+from pellucid.distributed.place import COMMAND
 from pellucid.distributed.ray import connected
 from pellucid.distributed.stores import LOOPBACK, PrefixStore, Store, host
 from pellucid.enginespec import EngineSpec
 from pellucid.errors import BadRecipe
+from pellucid.limits import usable_cores
 
 POLL = 0.05
 """Seconds between two looks at the processes."""

@@ -87,7 +87,12 @@ def test_runs_of_one_seed_are_pairs(two: list[Arm], tmp_path: Path) -> None:
     assert summary["differences"][0]["seeds"] == 2
     for name in ("curves", "differences"):
         assert (experiment.path / f"figures/{name}.png").stat().st_size > 10_000
-        json.loads((experiment.path / f"figures/{name}.json").read_text())
+        content = json.loads((experiment.path / f"figures/{name}.json").read_text())
+        if name == "curves":
+            assert content["rates"].keys() == content["courses"].keys()
+            for arm in two:
+                planned = arm.recipe.schedule.build(arm.recipe.optimizer.lr, 4, 141)
+                assert content["rates"][arm.name] == [[step, planned(step)] for step in range(4)]
 
 
 def test_every_number_follows_from_the_tables(two: list[Arm], tmp_path: Path) -> None:

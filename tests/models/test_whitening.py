@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from sklearn.decomposition import PCA
 from torch import nn
 
 from pellucid import Engine, good, resume, steps, train
@@ -46,11 +47,10 @@ def test_what_the_first_filters_give_is_white() -> None:
 
 
 def test_the_directions_are_those_of_principal_components() -> None:
-    decomposition = pytest.importorskip("sklearn.decomposition")
     x = pictures(1)
     patches = x.unfold(2, 3, 1).unfold(3, 3, 1).reshape(-1, 9)
     values, vectors = whitening(x, 3, 3)
-    theirs = decomposition.PCA().fit(patches.double().numpy())
+    theirs = PCA().fit(patches.double().numpy())
     along = (vectors @ torch.from_numpy(theirs.components_).T).abs()
     assert torch.allclose(along, torch.eye(9).double(), atol=0.02)  # theirs subtracts the mean
     assert torch.allclose(values, torch.from_numpy(theirs.explained_variance_), rtol=0.02)

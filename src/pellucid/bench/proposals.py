@@ -14,9 +14,9 @@ from msgspec.structs import replace
 from pellucid.assemble import Assembled, assemble
 from pellucid.bench.clocked import endless
 from pellucid.bench.yardsticks import wait
-from pellucid.distributed.place import usable_cores
 from pellucid.engine import Engine, EngineSpec, Precision
 from pellucid.errors import UserError
+from pellucid.limits import usable_cores
 from pellucid.loop import fit
 from pellucid.precision import settle_precision
 from pellucid.recipe import Recipe

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pellucid.errors import BadRecipe
-from pellucid.limits import usable_cores as usable_cores
 
 COMMAND = "PELLUCID_COMMAND"
 """Set for the processes that our own launcher starts: the words of its own command, as JSON."""

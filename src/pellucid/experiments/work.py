@@ -16,9 +16,9 @@ from typing import IO, Any
 import msgspec
 
 from pellucid.catalogue import from_toml, from_tree, to_toml, to_tree
-from pellucid.distributed.place import usable_cores
 from pellucid.errors import BadCheckpoint, BadRecipe, Diverged, SaveFailed
 from pellucid.experiments.folder import FAILURES, Experiment
+from pellucid.limits import usable_cores
 from pellucid.recipe import Recipe
 from pellucid.runs.folder import Run
 from pellucid.sinks.console import Console, percent

@@ -30,8 +30,8 @@ def draw_logits(data: ViewData) -> Figure:
     """
     n = data.numbers
     a, b = (n["classes"][n[key]] for key in ("target", "against"))
-    figure, body = frame(data, 13.5, 6.6)
-    above, below = divided(body, heights=[1.15, 1])
+    figure, body = frame(data, 13.5, 7.6)
+    above, below = divided(body, heights=[1, 1.12])
     image, place, channel, logits, softmax = above.subplots(
         1, 5, width_ratios=[1, 1.15, 1.1, 1.1, 1.1]
     )

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pellucid import Engine, Recipe, epochs, resume, steps, train
 from pellucid.assemble import assemble
+from pellucid.data.sampling import Hard
 from pellucid.loop import fit
 from pellucid.models.resnet import ResNetSpec
 from pellucid.optim.schedules import PlateauSpec
@@ -69,6 +70,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "ema": {"ema": EMASpec(decay=0.9)},
     "plateau": {"schedule": PLATEAU},
     "accumulate": {"accumulate": 3},
+    "hard": {"sampling": Hard(share=0.4, hardest=0.25), "accumulate": 2},
     "clip": {"max_grad_norm": 0.5},
     "batch norm": {"model": ResNetSpec(depth=8, width=4), "ema": EMASpec(decay=0.9)},
     "all": {
@@ -117,6 +119,8 @@ LEFT_OUT: dict[str, tuple[str, Callable[[Tensors, dict[str, Any]], None]]] = {
     "running variance": ("batch norm", _zero("model", "running_var")),
     "average": ("ema", _zero("ema", "fc1.weight")),
     "updates of the average": ("ema", _zero("ema", "updates")),
+    "losses of the images": ("hard", _zero("losses", "last")),
+    "losses that the round was drawn from": ("hard", _zero("losses", "drawn")),
     "plateau counters": ("plateau", _fact(plateau=FRESH)),
     "best": ("adamw", _fact(best={"step": 0, "accuracy": None, "loss": None})),
     "step": ("adamw", _fact(step=0)),

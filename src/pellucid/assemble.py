@@ -11,10 +11,13 @@ from torch import nn
 
 from pellucid.data.batches import Batches
 from pellucid.data.cache import cache_folder
+from pellucid.data.hard import HardBatches
 from pellucid.data.preprocessing import Preprocessing
+from pellucid.data.sampling import Hard
 from pellucid.data.split import split
 from pellucid.engine import Engine
 from pellucid.errors import BadRecipe
+from pellucid.imagelosses import ImageLosses, NoLosses
 from pellucid.models.init import Default
 from pellucid.optim.freezing import training_mode
 from pellucid.optim.schedules import PlateauSpec
@@ -84,10 +87,7 @@ def assemble(
     prepare = preprocessing.on(engine.device)
     classes = len(splits.train.classes)
     _check_processes(recipe, splits.train, engine.processes.size)
-    batches = Batches(
-        splits.train, recipe.batch_size, recipe.accumulate, recipe.seed, recipe.sampling,
-        engine.rank, engine.processes.size,
-    )  # fmt: skip
+    batches, losses = _batches(recipe, splits.train, engine)
     plan = _plan(recipe, batches.steps_per_epoch)
     model = build_model(recipe, preprocessing.shape, classes)
     pretrained = _start(recipe, model, preprocessing.shape, classes) if start else {}
@@ -98,7 +98,7 @@ def assemble(
     if isinstance(recipe.model, Pretrained):
         notes = recipe.model.notes(preprocessing.shape)
         splits = replace(splits, notes=(*splits.notes, *notes))
-    state = state_of(recipe, engine, model)
+    state = replace(state_of(recipe, engine, model), losses=losses)
     task = Task(
         train=batches,
         probe=probe,
@@ -158,6 +158,22 @@ def state_of(recipe: Recipe, engine: Engine, model: nn.Module) -> State:
     )
 
 
+def _batches(
+    recipe: Recipe, train: ImageSet, engine: Engine
+) -> tuple[Batches, ImageLosses | NoLosses]:
+    """Return the training batches, and the losses of single images that they may go by."""
+    sampling = recipe.sampling
+    if isinstance(sampling, Hard):
+        losses = ImageLosses(len(train))
+        return HardBatches(
+            train, recipe.batch_size, recipe.accumulate, recipe.seed, sampling, losses
+        ), losses
+    return Batches(
+        train, recipe.batch_size, recipe.accumulate, recipe.seed, sampling,
+        engine.rank, engine.processes.size,
+    ), NoLosses()  # fmt: skip
+
+
 def _preprocessing(recipe: Recipe, train: ImageSet) -> Preprocessing:
     """Return what pretrained weights expect of the images, or the statistics of `train`."""
     if isinstance(recipe.model, Pretrained):
@@ -184,6 +200,12 @@ def _start(
 
 def _check_processes(recipe: Recipe, train: ImageSet, processes: int) -> None:
     images = min(recipe.batch_size, len(train))
+    if processes > 1 and isinstance(recipe.sampling, Hard):
+        raise BadRecipe(
+            "sampling.name hard goes by the losses of all images, and each of the "
+            f"{processes} processes sees only its own: train in one process, or take "
+            "--sampling.name shuffled."
+        )
     if processes > 1 and images < 2 * processes:
         raise BadRecipe(
             f"{processes} processes need batches of at least {2 * processes} images, two for each; "

@@ -22,7 +22,7 @@ from pellucid.data.digits import Digits
 from pellucid.data.folder import Folder
 from pellucid.data.folds import FoldSpec
 from pellucid.data.known import Cifar10, Cifar100, FashionMnist, Mnist
-from pellucid.data.sampling import Balanced, Shuffled
+from pellucid.data.sampling import Balanced, Hard, Shuffled
 from pellucid.data.table import Csv
 from pellucid.engine import EngineSpec
 from pellucid.errors import BadRecipe, did_you_mean, nearest
@@ -61,7 +61,7 @@ Tree = dict[str, Any]
 Data = Digits | Mnist | FashionMnist | Cifar10 | Cifar100 | Folder | Csv
 Model = MnistCNNSpec | SimpleCNNSpec | MLPSpec | ResNetSpec | FastCNNSpec | TimmSpec
 Init = Default | Kaiming | Xavier | Bad | Whitening
-Sampling = Shuffled | Balanced
+Sampling = Shuffled | Balanced | Hard
 Optimizer = SGD | Adagrad | RMSprop | Adam | AdamW | Muon
 Schedule = Constant | StepDecay | MultiStep | Exponential | Cosine | OneCycle | Linear | PlateauSpec
 

@@ -41,6 +41,7 @@ def fit(state: State, task: Task, engine: Engine) -> Iterator[Step]:
                 logits = model(batch.images).float()
                 loss = task.loss(logits, batch.targets) * batch.share
             engine.backward(loss)
+            state.losses.note(batch, logits)  # for a sampling that goes by them; else nothing
             total, size = total + loss.detach(), batch.size  # on the device: float() would wait
             del batch, logits, loss  # free their memory now: kept over the yield, it costs time
 

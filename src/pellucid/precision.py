@@ -23,6 +23,10 @@ TOLERANCE = 0.03
 SLOWER = 1.1
 """bf16 is not used if its layers together take more than this times as long as in fp32."""
 REPEATS = 3
+"""Times that a layer is run, at most: fewer if it takes long, where the first time, which prepares
+the kernel, is hardly longer than the next."""
+ENOUGH = 0.2
+"""Seconds after which a layer is not run again."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ def _check(name: str, layer: nn.Module, x: Tensor) -> LayerCheck:
 
 def _run(layer: nn.Module, x: Tensor, out: Tensor, *, lower: bool) -> tuple[list[Tensor], float]:
     """Return output and gradients of `layer` at `x`, and the least time that it took."""
-    least = float("inf")
+    least, spent = float("inf"), 0.0
     results: list[Tensor] = []
     weights = [p for p in layer.parameters() if p.requires_grad]  # what is frozen gets none
     for _ in range(REPEATS):
@@ -117,6 +121,9 @@ def _run(layer: nn.Module, x: Tensor, out: Tensor, *, lower: bool) -> tuple[list
         with torch.autocast("cpu", torch.bfloat16, enabled=lower):
             y = layer(given)
         gradients = torch.autograd.grad(y, [given, *weights], out.to(y.dtype))
-        least = min(least, time.perf_counter() - began)
+        took = time.perf_counter() - began
+        least, spent = min(least, took), spent + took
         results = [y.detach(), *gradients]
+        if spent > ENOUGH:
+            break
     return results, least

@@ -6,12 +6,13 @@ There is no random state, no scheduler and no epoch in it: those are functions o
 from __future__ import annotations
 
 import copy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from pellucid.imagelosses import ImageLosses, NoLosses
 from pellucid.values import Metrics, PlateauRule, StopRule
 
 
@@ -125,6 +126,7 @@ class State:
         stop: the rule that may end the run early.
         best: the best evaluation so far.
         scaler: of the loss in fp16; else it does nothing.
+        losses: of the single images, if the sampling goes by them, or `NoLosses`.
         step: optimizer steps done.
     """
 
@@ -135,6 +137,7 @@ class State:
     stop: StopRule
     best: Best
     scaler: torch.amp.GradScaler
+    losses: ImageLosses | NoLosses = field(default_factory=NoLosses)
     step: int = 0
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
@@ -147,6 +150,7 @@ class State:
             "model": dict(self.model.state_dict()),
             "optimizer": self._optimizer_tensors(),
             "ema": self.ema.tensors(),
+            "losses": self.losses.tensors(),
         }
         return {
             file: {name: _copy(tensor) for name, tensor in tensors.items()}
@@ -182,6 +186,8 @@ class State:
         self._load_optimizer(tensors.get("optimizer", {}))
         if isinstance(self.ema, EMA):
             self.ema.load(tensors["ema"])
+        if isinstance(self.losses, ImageLosses):
+            self.losses.load(tensors["losses"])
         self.plateau.load(facts["plateau"])
         self.stop.load(facts.get("stop", {}))  # a checkpoint from before it had none
         if self.scaler.is_enabled():

@@ -48,3 +48,12 @@ def test_the_scales_of_normalisation_learn_only_if_they_shall(norm_scale: bool) 
 def test_images_that_are_too_small_are_refused() -> None:
     with pytest.raises(ValueError, match=r"images of 4x4 pixels are 1 pixel wide before number 4"):
         FastCNN((1, 4, 4), 10, (8, 8, 8, 8), (2, 2, 1, 2))
+
+
+def test_a_first_convolution_without_padding_takes_fewer_places() -> None:
+    x = torch.zeros(1, 1, 28, 28)
+    for kernel, pad, side in [(5, True, 14), (5, False, 12), (4, False, 13), (3, False, 13)]:
+        net = FastCNN((1, 28, 28), 10, (8, 8), (2, 1), kernel=kernel, pad_first=pad)
+        assert net.layers(x).shape[2:] == (side, side)
+    with pytest.raises(ValueError, match="kernel 5 is larger than the images of 4x4 pixels"):
+        FastCNN((1, 4, 4), 10, (8,), (1,), pad_first=False)

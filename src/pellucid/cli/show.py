@@ -58,6 +58,7 @@ def _beside(tree: dict[str, object]) -> list[tuple[str, str]]:
         ("task.augment(", table("augment")),
         ("engine.forward(", table("engine")),
         ("task.loss(", table("loss")),
+        ("state.losses.note", table("sampling")),
         ("engine.clip(", f"max_grad_norm = {tree['max_grad_norm']}"),
         ("engine.step(", table("optimizer")),
         ("state.ema.update", table("ema")),

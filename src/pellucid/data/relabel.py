@@ -73,7 +73,13 @@ def fingerprint(pixels: Tensor) -> str:
     >>> fingerprint(torch.zeros(1, 2, 2, dtype=torch.uint8))
     'df3f619804a92fdb4057192dc43dd748'
     """
-    return hashlib.sha256(pixels.contiguous().numpy().tobytes()).hexdigest()[:32]
+    return fingerprints(pixels[None])[0]
+
+
+def fingerprints(pixels: Tensor) -> list[str]:
+    """Return what `fingerprint` says of each image, uint8 (B, C, H, W)."""
+    rows = pixels.contiguous().numpy()
+    return [hashlib.sha256(row).hexdigest()[:32] for row in rows]
 
 
 def relabelled(parts: Parts, path: str) -> tuple[Parts, Relabelled]:

@@ -17,7 +17,7 @@ Positive = Annotated[int, msgspec.Meta(ge=1)]
 class FastCNN(nn.Module):
     """A convolution that may be whitened, 3x3 convolutions, the maximum over all places.
 
-    The first convolution has a bias and no normalisation: `init.name = "whitening"` sets its
+    The first convolution has no normalisation: `init.name = "whitening"` sets its
     filters from the images and keeps them. Each later one is followed by batch normalisation and
     the activation.
 
@@ -27,6 +27,10 @@ class FastCNN(nn.Module):
         widths: channels of each convolution.
         strides: of each. A 2 halves the image.
         kernel: side of the first convolution's filters; of the others 3.
+        pad_first: whether the first convolution pads the image by zeros to keep its size. Without,
+            it takes fewer places, which is right where the rim of the images is empty.
+        bias: whether the first convolution has one. Without, and with whitened filters, which are
+            kept, nothing has to be computed backward for it, often the largest of all.
         pool: whether the later convolutions halve the image by a 2x2 max-pool before
             normalisation, where it costs a quarter of what it costs behind it, or by their stride.
         activation: after the first convolution and after each normalisation.
@@ -46,6 +50,8 @@ class FastCNN(nn.Module):
         widths: tuple[int, ...] = (32, 32, 64, 64),
         strides: tuple[int, ...] = (2, 1, 2, 1),
         kernel: int = 5,
+        pad_first: bool = True,
+        bias: bool = True,
         pool: bool = False,
         activation: Literal["relu", "gelu", "silu"] = "relu",
         norm_scale: bool = True,
@@ -53,7 +59,14 @@ class FastCNN(nn.Module):
     ) -> None:
         super().__init__()
         act = ACTIVATIONS[activation]
+        padding = (kernel - 1) // 2 if pad_first else 0
         left = min(shape[1:])
+        if left + 2 * padding < kernel:
+            raise ValueError(
+                f"model.kernel {kernel} is larger than the images of {shape[1]}x{shape[2]} pixels. "
+                "Give a smaller one, or --model.pad-first on"
+            )
+        left += 2 * padding - kernel + 1
         layers: list[nn.Module] = []
         for number, (width, stride) in enumerate(zip(widths, strides, strict=True)):
             if left < stride:
@@ -63,8 +76,7 @@ class FastCNN(nn.Module):
                 )
             left = -(-left // stride)
             if number == 0:
-                padding = (kernel - 1) // 2
-                layers += [nn.Conv2d(shape[0], width, kernel, stride, padding), act()]
+                layers += [nn.Conv2d(shape[0], width, kernel, stride, padding, bias=bias), act()]
                 continue
             norm = nn.BatchNorm2d(width, momentum=0.3)  # few steps: the running mean has to hurry
             norm.weight.requires_grad_(norm_scale)
@@ -94,6 +106,8 @@ class FastCNNSpec(
     widths: Annotated[tuple[Positive, ...], msgspec.Meta(min_length=1)] = (32, 32, 64, 64)
     strides: tuple[Positive, ...] = (2, 1, 2, 1)
     kernel: Positive = 5
+    pad_first: bool = True
+    bias: bool = True
     pool: bool = False
     activation: Literal["relu", "gelu", "silu"] = "relu"
     norm_scale: bool = True
@@ -109,6 +123,6 @@ class FastCNNSpec(
     def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
         """Return the network for images of `shape` (C, H, W)."""
         return FastCNN(
-            shape, classes, self.widths, self.strides, self.kernel, self.pool, self.activation,
-            self.norm_scale, self.logit_scale,
+            shape, classes, self.widths, self.strides, self.kernel, self.pad_first, self.bias,
+            self.pool, self.activation, self.norm_scale, self.logit_scale,
         )  # fmt: skip

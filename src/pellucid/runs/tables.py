@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from pellucid.data.relabel import fingerprint
+from pellucid.data.relabel import fingerprints as image_digests
 from pellucid.values import ImageSet, Splits
 
 GUARDED = ("=", "+", "-", "@", "\t", "\r", "'")
@@ -30,12 +30,11 @@ def split_table(splits: Splits) -> str:
     table.writerow(["part", "id", "file", "label", "sha256"])
     for part in ("train", "validation", "test"):
         data: ImageSet = getattr(splits, part)
-        labels = data.targets.tolist()
+        labels, ids = data.targets.tolist(), data.rows.tolist()
+        names = [cell(name) for name in data.classes]
         for chunk in torch.arange(len(data)).split(1000):
-            for i, pixels in zip(chunk.tolist(), data.pixels(chunk), strict=True):
-                digest = fingerprint(pixels)
-                name = data.classes[labels[i]]
-                table.writerow([part, int(data.rows[i]), cell(data.file(i)), cell(name), digest])
+            for i, digest in zip(chunk.tolist(), image_digests(data.pixels(chunk)), strict=True):
+                table.writerow([part, ids[i], cell(data.file(i)), names[labels[i]], digest])
     return out.getvalue()
 
 

@@ -24,7 +24,7 @@ from benchmarks import contests, pairs, table
 from benchmarks.cells import CELLS
 
 OTHERS = ("tax", "memory", "experiments", "processes", "metrics_speed", "startup", "growth",
-          "tax_steps", "augment_steps", "inspect_all", "fast")  # fmt: skip
+          "tax_steps", "augment_steps", "inspect_all", "fast", "fast_parts")  # fmt: skip
 
 
 def main(words: list[str]) -> int:

@@ -1,10 +1,11 @@
-"""The recipe `fast` on MNIST: its accuracy over seeds, and its time against the notes' recipe.
+"""The recipe `fast`: its accuracy over seeds, and its time against the notes' recipe.
 
-    python -m benchmarks fast [--seeds 10] [--rivals 1]
+    python -m benchmarks fast [--data mnist] [--seeds 10] [--rivals 1]
 
-The notes' recipe, 12 epochs, is run by Lightning with torchvision in its fastest cell that loads an
-image at a time (`lightning-fast-1`), in the middle of our seeds. Whole processes, imports and the
-test included; ours is `pellucid.train`, without the page that the command line makes of a run.
+The notes' recipe, 12 epochs (of CIFAR-10 10), is run by Lightning with torchvision in its fastest
+cell that loads an image at a time (`lightning-fast-1`), in the middle of our seeds. Whole
+processes, imports and the test included; ours is `pellucid.train`, without the page that the
+command line makes of a run.
 """
 
 from __future__ import annotations
@@ -19,31 +20,36 @@ from benchmarks.arrays import Work
 from benchmarks.contests import peers_python
 
 RIVAL = "lightning-fast-1"
-NOTES = Work("mnist", 12)
+EPOCHS = {"mnist": 12, "cifar10": 10}
+"""Of the notes' recipe."""
 
 
-def cell(seed: int) -> pairs.Row:
+def cell(data: str, seed: int) -> pairs.Row:
     """Train once; return the row."""
     from benchmarks.ours import train_ours
     from pellucid.recipes.named import named
 
-    return train_ours(named("fast", "mnist").with_(seed=seed))
+    return train_ours(named("fast", data).with_(seed=seed))
 
 
-def ours(seed: int) -> pairs.Row:
+def ours(data: str, seed: int) -> pairs.Row:
     """Train once in a fresh process; keep and return the row."""
-    row = pairs.spawn([sys.executable, "-m", "benchmarks.fast", f"--cell={seed}"])
-    row |= {"contest": "fast", "cell": "ours", "seed": seed, "machine": pairs.machine()}
+    row = pairs.spawn([sys.executable, "-m", "benchmarks.fast", f"--data={data}", f"--cell={seed}"])
+    facts = {"contest": "fast", "data": data, "cell": "ours", "seed": seed}
+    row |= {**facts, "machine": pairs.machine()}
     pairs.append("fast", row)
-    print(f"fast, seed {seed}: {100 * row['accuracy']:.2f} %, {row['wall']:.1f} s", flush=True)
+    print(
+        f"fast, {data}, seed {seed}: {100 * row['accuracy']:.2f} %, {row['wall']:.1f} s", flush=True
+    )
     return row
 
 
-def rival() -> pairs.Row:
+def rival(data: str) -> pairs.Row:
     """Run the notes' recipe in a fresh process; keep and return the row."""
-    words = [peers_python(), "-m", "benchmarks.cells", *NOTES.arguments, f"--cell={RIVAL}"]
-    row = pairs.spawn(words)
-    pairs.append("fast", {"contest": "fast", "cell": RIVAL, **row, "machine": pairs.machine()})
+    work = Work(data, EPOCHS[data])
+    words = [peers_python(), "-m", "benchmarks.cells", *work.arguments, f"--cell={RIVAL}"]
+    row = {"contest": "fast", "data": data, "cell": RIVAL, **pairs.spawn(words)}
+    pairs.append("fast", {**row, "machine": pairs.machine()})
     print(f"{RIVAL}: {100 * row['accuracy']:.2f} %, {row['wall']:.1f} s", flush=True)
     return row
 
@@ -51,24 +57,25 @@ def rival() -> pairs.Row:
 def main() -> None:
     """Run the seeds that are missing, and the rival; print what came out."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", choices=EPOCHS, default="mnist")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--rivals", type=int, default=1)
     parser.add_argument("--cell", type=int)
     given = parser.parse_args()
     if given.cell is not None:
-        print(json.dumps(cell(given.cell)))
+        print(json.dumps(cell(given.data, given.cell)))
         return
-    if not (NOTES.folder / "facts.json").exists():
-        prepare = [sys.executable, "-m", "benchmarks.ours", *NOTES.arguments, "--prepare"]
-        pairs.spawn(prepare)
-    known = pairs.read(pairs.RESULTS / "fast.jsonl")
+    notes = Work(given.data, EPOCHS[given.data])
+    if not (notes.folder / "facts.json").exists():
+        pairs.spawn([sys.executable, "-m", "benchmarks.ours", *notes.arguments, "--prepare"])
+    known = [row for row in pairs.read(pairs.RESULTS / "fast.jsonl") if row["data"] == given.data]
     mine = {row["seed"]: row for row in known if row["cell"] == "ours"}
     theirs = [row for row in known if row["cell"] == RIVAL]
     for seed in range(given.seeds):
         if seed == given.seeds // 2:
-            theirs += [rival() for _ in range(given.rivals - len(theirs))]
+            theirs += [rival(given.data) for _ in range(given.rivals - len(theirs))]
         if seed not in mine:
-            mine[seed] = ours(seed)
+            mine[seed] = ours(given.data, seed)
     accuracies = [100 * row["accuracy"] for row in mine.values()]
     walls = [row["wall"] for row in mine.values()]
     print(

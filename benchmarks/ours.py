@@ -18,7 +18,6 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from torch import Tensor
 
 from benchmarks.arrays import Work, prepare
 from benchmarks.cells import parser
@@ -62,7 +61,7 @@ class Clock(Console):
 
     def __init__(self) -> None:
         super().__init__(sys.stderr)
-        self.losses: list[Tensor] = []
+        self.losses: list[float] = []
         self.marks: list[float] = []
         self.samples = 0
         self.began = self.first_step = 0.0
@@ -78,7 +77,7 @@ class Clock(Console):
         super().step(step, rows, steps, epochs)
         if not self.losses:
             self.first_step = time.monotonic()
-        self.losses.append(step.loss)
+        self.losses.append(step.loss.item())  # kept as tensors, they would pin freed memory
         self.samples += step.size
         if step.evaluation:
             self.marks.append(time.monotonic())
@@ -102,7 +101,7 @@ def train_ours(recipe: Recipe) -> Row:
         start, end = _weights(run)
         accuracy = (run.summary() or {})["test"]["accuracy"]
     return result(
-        losses=torch.stack(clock.losses).tolist(),
+        losses=clock.losses,
         samples=clock.samples,
         seconds=ended[0] - clock.began,
         marks=clock.marks,
@@ -123,7 +122,7 @@ def first_step(recipe: Recipe) -> Row:
         "steps": len(clock.losses),
         "samples": clock.samples,
         "weights_start": start,
-        "curve": [round(clock.losses[0].item(), 5)],
+        "curve": [round(clock.losses[0], 5)],
         "versions": versions(),
     }
 

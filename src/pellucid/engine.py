@@ -20,7 +20,7 @@ from pellucid.distributed.place import Place
 from pellucid.enginespec import EngineSpec as EngineSpec
 from pellucid.enginespec import Precision as Precision
 from pellucid.errors import BadRecipe
-from pellucid.memory import keep_freed_memory
+from pellucid.memory import Numbers, keep_freed_memory
 from pellucid.values import Batch
 
 LAYOUT = torch.channels_last
@@ -54,6 +54,7 @@ class Engine:
         self.processes = processes
         self.precision: Precision = spec.precision
         self.scaler = torch.amp.GradScaler(device.type, enabled=spec.precision == "fp16")
+        self._numbers = Numbers(device)
 
     @classmethod
     def start(cls, spec: EngineSpec, processes: Processes = ALONE) -> Engine:
@@ -138,7 +139,7 @@ class Engine:
         of the whole batch, so their sum is the gradient of that, however it was cut.
         """
         self.scaler.scale(total)  # makes its scale, where this process had no images yet
-        return self.processes.sum(model, total, step)
+        return self._numbers.keep(self.processes.sum(model, total, step))
 
     def agree(self, decide: Callable[[], bool]) -> bool:
         """Return whether `decide` is true on any process; if it fails on one, all end."""
@@ -160,7 +161,7 @@ class Engine:
             clip_grads_with_norm_(parameters, max_norm, norm)
         if math.isfinite(max_value):
             clip_grad_value_(parameters, max_value)
-        return norm
+        return self._numbers.keep(norm)
 
     def step(self, optimizer: torch.optim.Optimizer) -> None:
         """Take one step; in fp16 none if a gradient overflowed, and then the scale is halved."""

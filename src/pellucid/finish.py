@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,8 +11,6 @@ from typing import Any
 from pellucid.assemble import Assembled
 from pellucid.engine import Engine
 from pellucid.evaluate import predict
-from pellucid.figures.curves import curves
-from pellucid.figures.render import png
 from pellucid.inference import judged
 from pellucid.metrics.judgement import Temperature
 from pellucid.runs.disk import replace_file
@@ -19,6 +18,7 @@ from pellucid.runs.evaluation import headline, keep_evaluation, temperature_from
 from pellucid.runs.folder import OPENINGS, TIMING, Run
 from pellucid.runs.tables import metrics_table
 from pellucid.sinks.console import Console, percent
+from pellucid.task import Task
 from pellucid.values import ImageSet, Predictions
 
 
@@ -30,25 +30,27 @@ def finish(
     Tables, numbers and curves are written; the summary is returned, and what the model says on
     validation.
     """
-    write_curves(run, built)
     steps, early = (
         built.state.step,
         built.state.stop.now and built.state.step < built.task.plan.steps,
     )
-    found = judged(run)
-    for problem in found.problems:
-        console.line(f"warning: {problem}")
-    best = found.checkpoint
-    built.state.load(best.tensors, best.facts)
-    splits = built.splits
-    said = predict(engine, built.state.ema.model, splits.validation, built.task.prepare)
-    temperature = temperature_from(said)
-    validation = part(run, splits.validation, said, "validation", best.step, temperature)
-    test = None
-    if len(splits.test):
-        record_opening(run, best.step, len(splits.test), "end of training")
-        on_test = predict(engine, built.state.ema.model, splits.test, built.task.prepare)
-        test = part(run, splits.test, on_test, "test", best.step, temperature)
+    with ThreadPoolExecutor(1) as beside:  # drawing needs no tensor: meanwhile the model is judged
+        curves = beside.submit(write_curves, run, built.task, built.state.best.step)
+        found = judged(run)
+        for problem in found.problems:
+            console.line(f"warning: {problem}")
+        best = found.checkpoint
+        built.state.load(best.tensors, best.facts)
+        splits = built.splits
+        said = predict(engine, built.state.ema.model, splits.validation, built.task.prepare)
+        temperature = temperature_from(said)
+        validation = part(run, splits.validation, said, "validation", best.step, temperature)
+        test = None
+        if len(splits.test):
+            record_opening(run, best.step, len(splits.test), "end of training")
+            on_test = predict(engine, built.state.ema.model, splits.test, built.task.prepare)
+            test = part(run, splits.test, on_test, "test", best.step, temperature)
+        curves.result()
     plan = built.task.plan
     summary = {
         "run": str(run.path),
@@ -96,16 +98,19 @@ def part(
     return headline(keep_evaluation(run, data, said, name, checkpoint, temperature))
 
 
-def write_curves(run: Run, built: Assembled) -> None:
-    """Write `metrics.csv`, `figures/curves.png` and its numbers beside it.
+def write_curves(run: Run, task: Task, best: int) -> None:
+    """Write `metrics.csv`, `figures/curves.png` and its numbers beside it; mark the step `best`.
 
     Vital signs, which are lists of layers, stay in `metrics.jsonl` alone.
     """
     rows = [row for row in run.rows(run.metrics.name) if row["kind"] in ("step", "evaluation")]
     run.write("metrics.csv", metrics_table(rows))
-    plan, best = built.task.plan, built.state.best.step
+    from pellucid.figures.curves import curves  # here: Matplotlib takes half a second to load
+    from pellucid.figures.render import png
+
+    plan = task.plan
     points = sorted({plan.steps * i // 200 for i in range(200)})
-    schedule = [(step, built.task.schedule(step)) for step in points]
+    schedule = [(step, task.schedule(step)) for step in points]
     figure = curves(rows, run.name, plan.steps_per_epoch, best, schedule)
     content = {
         "steps_per_epoch": plan.steps_per_epoch,

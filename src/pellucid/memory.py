@@ -1,9 +1,12 @@
-"""How the C library treats freed memory."""
+"""Memory that a step frees, and what would keep it from being used again."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
+
+import torch
+from torch import Tensor
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # names of the GNU C library, from its malloc.h
 KEEP, LARGEST = 2**31 - 1, 2**25
@@ -26,3 +29,35 @@ def keep_freed_memory() -> bool:
     if mallopt is None:
         return False
     return bool(mallopt(M_TRIM_THRESHOLD, KEEP)) and bool(mallopt(M_MMAP_THRESHOLD, LARGEST))
+
+
+class Numbers:
+    """Single numbers on a device, side by side, so that who keeps them holds no other memory back.
+
+    A tensor of one number that is kept for itself lies somewhere in what a step freed, and that
+    block cannot be used as a whole again: 10 MB more at each step for who kept the losses of the
+    MNIST CNN at batch 128. It is so with any C library that fits small blocks into large free ones.
+
+    Args:
+        device: where the numbers are.
+        count: of numbers in a row; then another row is begun. Kept numbers keep their row.
+    """
+
+    def __init__(self, device: torch.device, count: int = 1024) -> None:
+        self._row = torch.empty(0, device=device)
+        self._count = count
+        self._next = 0
+
+    def keep(self, number: Tensor) -> Tensor:
+        """Return `number`, 0-d, copied to its place in a row.
+
+        >>> numbers = Numbers(torch.device("cpu"), 2)
+        >>> [float(n) for n in [numbers.keep(torch.tensor(float(i))) for i in range(5)]]
+        [0.0, 1.0, 2.0, 3.0, 4.0]
+        """
+        if self._next == len(self._row):
+            self._row = torch.zeros(self._count, device=self._row.device)
+            self._next = 0
+        place = self._row[self._next]
+        self._next += 1
+        return place.copy_(number.detach())

@@ -151,7 +151,8 @@ class Script:
         spec: Any = self.recipe.optimizer
         schedule: Any = self.recipe.schedule
         self.parts.methods["MuonAdamW"] = ("__init__", "step")
-        make = self.parts.expression(spec, "_make", self._fields("optimizer"), {})
+        given = {"optim": "torch.optim"}
+        make = self.parts.expression(spec, "_make", self._fields("optimizer"), given)
         constants = self._fields("schedule")
         warmup = getattr(schedule, "warmup", 0)
         if scheduled(self.recipe):

@@ -13,11 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.optim.groups import decay_groups
+from pellucid.optim.light import Light
 from pellucid.optim.muon import MuonAdamW
 
 Rate = Annotated[float, msgspec.Meta(gt=0, le=1e6)]
 Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 Decay = Annotated[float, msgspec.Meta(ge=0, le=1e6)]
+Groups = list[dict[str, Any]]
 
 
 class Optimizing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -41,12 +43,12 @@ class Optimizing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
         """Return the optimizer of the parameters of `model`."""
         groups = decay_groups(model, self.weight_decay, bool(self.l1), self.norm_bias_lr)
-        optimizer = self._make(groups)
+        optimizer = self._make(groups, Light)
         if self.l1:
             optimizer.register_step_pre_hook(self._add_l1)
         return optimizer
 
-    def _make(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    def _make(self, groups: Groups, optim: type[Light]) -> torch.optim.Optimizer:
         raise NotImplementedError
 
     def _add_l1(self, optimizer: torch.optim.Optimizer, args: Any, options: Any) -> None:
@@ -74,8 +76,8 @@ class SGD(Optimizing, frozen=True, tag_field="name", tag="sgd"):
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov needs a momentum above 0: set `nesterov = false` too")
 
-    def _make(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-        return torch.optim.SGD(
+    def _make(self, groups: Groups, optim: type[Light]) -> torch.optim.Optimizer:
+        return optim.SGD(
             groups, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov, fused=True
         )
 
@@ -86,8 +88,8 @@ class Adagrad(Optimizing, frozen=True, tag_field="name", tag="adagrad"):
     lr: Rate = 0.01
     eps: Rate = 1e-10
 
-    def _make(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-        return torch.optim.Adagrad(groups, lr=self.lr, eps=self.eps, fused=True)
+    def _make(self, groups: Groups, optim: type[Light]) -> torch.optim.Optimizer:
+        return optim.Adagrad(groups, lr=self.lr, eps=self.eps, fused=True)
 
 
 class RMSprop(Optimizing, frozen=True, tag_field="name", tag="rmsprop"):
@@ -104,8 +106,8 @@ class RMSprop(Optimizing, frozen=True, tag_field="name", tag="rmsprop"):
     eps: Rate = 1e-8
     momentum: Share = 0.0
 
-    def _make(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-        return torch.optim.RMSprop(
+    def _make(self, groups: Groups, optim: type[Light]) -> torch.optim.Optimizer:
+        return optim.RMSprop(
             groups, lr=self.lr, alpha=self.alpha, eps=self.eps, momentum=self.momentum
         )
 
@@ -117,8 +119,8 @@ class Adam(Optimizing, frozen=True, tag_field="name", tag="adam"):
     betas: tuple[Share, Share] = (0.9, 0.999)
     eps: Rate = 1e-8
 
-    def _make(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-        return torch.optim.Adam(groups, lr=self.lr, betas=self.betas, eps=self.eps, fused=True)
+    def _make(self, groups: Groups, optim: type[Light]) -> torch.optim.Optimizer:
+        return optim.Adam(groups, lr=self.lr, betas=self.betas, eps=self.eps, fused=True)
 
 
 class AdamW(Optimizing, frozen=True, tag_field="name", tag="adamw"):
@@ -129,8 +131,8 @@ class AdamW(Optimizing, frozen=True, tag_field="name", tag="adamw"):
     eps: Rate = 1e-8
     weight_decay: Decay = 0.01
 
-    def _make(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, eps=self.eps, fused=True)
+    def _make(self, groups: Groups, optim: type[Light]) -> torch.optim.Optimizer:
+        return optim.AdamW(groups, lr=self.lr, betas=self.betas, eps=self.eps, fused=True)
 
 
 class Muon(Optimizing, frozen=True, tag_field="name", tag="muon"):
@@ -151,5 +153,5 @@ class Muon(Optimizing, frozen=True, tag_field="name", tag="muon"):
     eps: Rate = 1e-8
     weight_decay: Decay = 0.01
 
-    def _make(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    def _make(self, groups: Groups, optim: type[Light]) -> torch.optim.Optimizer:
         return MuonAdamW(groups, lr=self.lr, momentum=self.momentum, betas=self.betas, eps=self.eps)

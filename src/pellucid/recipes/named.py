@@ -24,7 +24,7 @@ from pellucid.recipe import Recipe, RecordSpec
 from pellucid.values import DataSource
 
 NAMES = ("good", "notes", "fast")
-FAST = ("mnist",)
+FAST = ("mnist", "cifar10")
 """The data for which there is a recipe `fast`."""
 
 
@@ -188,6 +188,27 @@ def fast(data: str) -> Recipe:
             engine=EngineSpec(precision="bf16"),
             record=RecordSpec(every=100, checkpoint=length, snapshots=2),
         )
+    if data == "cifar10":
+        return Recipe(
+            data=_source(data),
+            model=FastCNNSpec(
+                widths=(24, 64, 64, 128, 128, 256, 256), strides=(1, 2, 1, 2, 1, 2, 1), kernel=2,
+                bias=False, pool=True, activation="silu", norm_scale=False, logit_scale=1 / 9,
+            ),
+            init=Whitening(),
+            sampling=Shuffled(),
+            augment=AugmentSpec(flip=Flip(), crop=Crop(padding=2)),
+            loss=CrossEntropy(label_smoothing=0.2),
+            optimizer=SGD(
+                lr=0.75, momentum=0.85, nesterov=True, weight_decay=1.3e-3, norm_bias_lr=64.0
+            ),
+            schedule=Linear(warmup=0.23),
+            length=epochs(8),
+            evaluate=epochs(2),
+            batch_size=512,
+            engine=EngineSpec(precision="bf16"),
+            record=RecordSpec(every=20, checkpoint=epochs(4), snapshots=2),
+        )  # fmt: skip
     raise BadRecipe(
         f'There is a recipe fast for {", ".join(FAST)}, not for "{data}". For all data there '
         "are good and notes."

@@ -10,6 +10,7 @@ import json
 import statistics
 from collections.abc import Callable
 from itertools import groupby
+from pathlib import Path
 
 from benchmarks.contests import ALONE, PAIRED, Contest, Family
 from benchmarks.pairs import HERE, RESULTS, Row, read
@@ -138,12 +139,33 @@ def _text(settings: Row) -> str:
 
 
 def write(noisy: bool = False) -> None:
-    """Put the tables into README.md."""
-    page = HERE / "README.md"
-    text = f"{short()}\n{table(noisy)}"
+    """Put the tables into README.md beside this file, and the briefest into that of the project."""
+    _put(HERE / "README.md", f"{short()}\n{table(noisy)}")
+    _put(HERE.parent / "README.md", brief())
+
+
+def _put(page: Path, text: str) -> None:
+    """Replace what stands between the marks of `page` by `text`."""
     before, _, rest = page.read_text(encoding="utf-8").partition(MARKS[0])
     after = rest.partition(MARKS[1])[2]
     page.write_text(f"{before}{MARKS[0]}{text}{MARKS[1]}{after}", encoding="utf-8")
+
+
+def brief() -> str:
+    """Return the short table without its settings: contest, rival, target, figure, interval, n."""
+    lines = ["| contest | against | target | ratio | 95 % | n |\n|---|---|---|---|---|---|\n"]
+    rest = []
+    for line in short().splitlines(True)[2:]:
+        cells = [cell.strip() for cell in line.split("|")]
+        if len(cells) < 9:
+            rest.append(line)
+            continue
+        name, what, against, target, ratio, interval_, n = cells[1:8]
+        cut = [word for word in cells[9].split(", ") if word.startswith(("epochs ", "limit "))]
+        if cut and "limit 0" not in cut:
+            what += f" ({', '.join(cut)})"  # shorter than the contest says
+        lines.append(f"| {name} {what} | {against} | {target} | {ratio} | {interval_} | {n} |\n")
+    return "".join([*lines, *rest])
 
 
 SHORT = """| id | contest | against | target | ratio | 95 % | n | blocks discarded | with |

@@ -42,7 +42,7 @@ def test_every_named_recipe_survives_writing_and_reading(recipe: str, data: str)
 def test_a_recipe_that_there_is_not_for_this_data_is_refused() -> None:
     for data in names("data"):
         for recipe in set(NAMES) - set(offered(data)):
-            with pytest.raises(BadRecipe, match=f'fast for mnist, not for "{data}"'):
+            with pytest.raises(BadRecipe, match=f'fast for mnist, cifar10, not for "{data}"'):
                 named(recipe, data)
 
 

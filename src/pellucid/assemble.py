@@ -164,7 +164,7 @@ def _batches(
     """Return the training batches, and the losses of single images that they may go by."""
     sampling = recipe.sampling
     if isinstance(sampling, Hard):
-        losses = ImageLosses(len(train))
+        losses = ImageLosses(len(train), engine.device)
         return HardBatches(
             train, recipe.batch_size, recipe.accumulate, recipe.seed, sampling, losses
         ), losses

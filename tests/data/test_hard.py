@@ -19,6 +19,7 @@ from pellucid.values import Batch, ImageSet
 from tests.conftest import FewDigits
 
 N = 40
+CPU = torch.device("cpu")
 HARD = Hard(share=0.5, hardest=0.3)
 
 
@@ -40,7 +41,7 @@ def rounds(found: HardBatches, losses: ImageLosses, scores: list[torch.Tensor]) 
 
 
 def test_the_first_round_shows_each_image_and_a_later_one_the_hardest_and_some_others() -> None:
-    losses = ImageLosses(N)
+    losses = ImageLosses(N, CPU)
     rising, falling = torch.arange(N).float(), -torch.arange(N).float()
     seen = rounds(batches(losses), losses, [rising, falling, falling, falling])
     assert sorted(seen[0]) == list(range(N))
@@ -64,7 +65,7 @@ def test_each_other_image_is_as_likely_as_the_next() -> None:
 
 
 def test_losses_that_come_during_a_round_count_in_the_next_one() -> None:
-    losses = ImageLosses(N)
+    losses = ImageLosses(N, CPU)
     found = batches(losses)
     losses.last.copy_(torch.arange(N).float())
     first = found.index(6).tolist()  # round 1 begins
@@ -105,6 +106,7 @@ def test_what_is_noted_is_the_cross_entropy_of_the_images_as_they_were_shown(
     losses = built.state.losses
     assert isinstance(losses, ImageLosses)
     assert losses.round > 1
+    assert (losses.last > 0).all()
     assert torch.allclose(losses.last.double(), expected, atol=1e-6)
 
 

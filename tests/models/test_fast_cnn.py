@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from pellucid.models.fast_cnn import FastCNN, FastCNNSpec
+from pellucid.models.whitening import Whitening
 
 
 def kinds(net: FastCNN) -> list[str]:
@@ -57,3 +58,13 @@ def test_a_first_convolution_without_padding_takes_fewer_places() -> None:
         assert net.layers(x).shape[2:] == (side, side)
     with pytest.raises(ValueError, match="kernel 5 is larger than the images of 4x4 pixels"):
         FastCNN((1, 4, 4), 10, (8,), (1,), pad_first=False)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_without_a_bias_nothing_flows_back_through_whitened_filters(bias: bool) -> None:
+    net = FastCNNSpec(bias=bias).build((1, 28, 28), 10)
+    x = torch.rand(64, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    Whitening().see(net, x)
+    assert isinstance(net, FastCNN)
+    assert net.layers[0](x).requires_grad == bias
+    assert net(x).requires_grad

@@ -64,6 +64,7 @@ def test_a_first_convolution_without_padding_takes_fewer_places() -> None:
 def test_without_a_bias_nothing_flows_back_through_whitened_filters(bias: bool) -> None:
     net = FastCNNSpec(bias=bias).build((1, 28, 28), 10)
     x = torch.rand(64, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    Whitening().apply(net)
     Whitening().see(net, x)
     assert isinstance(net, FastCNN)
     assert net.layers[0](x).requires_grad == bias

@@ -44,7 +44,8 @@ class Numbers:
     """
 
     def __init__(self, device: torch.device, count: int = 1024) -> None:
-        self._row = torch.empty(0, device=device)
+        self._device = device
+        self._row = torch.empty(0)
         self._count = count
         self._next = 0
 
@@ -56,7 +57,7 @@ class Numbers:
         [0.0, 1.0, 2.0, 3.0, 4.0]
         """
         if self._next == len(self._row):
-            self._row = torch.zeros(self._count, device=self._row.device)
+            self._row = torch.zeros(self._count, device=self._device)
             self._next = 0
         place = self._row[self._next]
         self._next += 1

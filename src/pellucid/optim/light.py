@@ -36,7 +36,7 @@ def light(kind: type[Kind]) -> type[Kind]:
     """
     bare = {name: inspect.unwrap(getattr(kind, name)) for name in MARKED}
     bare["step"] = torch.no_grad()(inspect.unwrap(kind.step))
-    return type(kind.__name__, (kind,), {**bare, "__doc__": kind.__doc__})
+    return type(kind.__name__, (kind,), bare)
 
 
 class Light:

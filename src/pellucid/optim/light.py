@@ -20,19 +20,9 @@ def light(kind: type[Kind]) -> type[Kind]:
     the wrappers import it. Here only networks are compiled, never what calls an optimizer.
 
     >>> weight = torch.nn.Parameter(torch.ones(2))
-    >>> light(torch.optim.SGD)([weight], lr=0.1)
-    SGD (
-    Parameter Group 0
-        dampening: 0
-        differentiable: False
-        foreach: None
-        fused: None
-        lr: 0.1
-        maximize: False
-        momentum: 0
-        nesterov: False
-        weight_decay: 0
-    )
+    >>> optimizer = light(torch.optim.SGD)([weight], lr=0.1)
+    >>> isinstance(optimizer, torch.optim.SGD), optimizer.param_groups[0]["lr"]
+    (True, 0.1)
     """
     bare = {name: inspect.unwrap(getattr(kind, name)) for name in MARKED}
     bare["step"] = torch.no_grad()(inspect.unwrap(kind.step))

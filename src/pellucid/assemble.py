@@ -17,7 +17,6 @@ from pellucid.data.sampling import Hard
 from pellucid.data.split import split
 from pellucid.engine import Engine
 from pellucid.errors import BadRecipe
-from pellucid.imagelosses import ImageLosses, NoLosses
 from pellucid.models.init import Default
 from pellucid.optim.freezing import training_mode
 from pellucid.optim.schedules import PlateauSpec
@@ -87,7 +86,11 @@ def assemble(
     prepare = preprocessing.on(engine.device)
     classes = len(splits.train.classes)
     _check_processes(recipe, splits.train, engine.processes.size)
-    batches, losses = _batches(recipe, splits.train, engine)
+    kind = HardBatches if isinstance(recipe.sampling, Hard) else Batches
+    batches = kind(
+        splits.train, recipe.batch_size, recipe.accumulate, recipe.seed, recipe.sampling,
+        engine.rank, engine.processes.size,
+    )  # fmt: skip
     plan = _plan(recipe, batches.steps_per_epoch)
     model = build_model(recipe, preprocessing.shape, classes)
     pretrained = _start(recipe, model, preprocessing.shape, classes) if start else {}
@@ -98,7 +101,7 @@ def assemble(
     if isinstance(recipe.model, Pretrained):
         notes = recipe.model.notes(preprocessing.shape)
         splits = replace(splits, notes=(*splits.notes, *notes))
-    state = replace(state_of(recipe, engine, model), losses=losses)
+    state = replace(state_of(recipe, engine, model), losses=batches.losses)
     task = Task(
         train=batches,
         probe=probe,
@@ -156,22 +159,6 @@ def state_of(recipe: Recipe, engine: Engine, model: nn.Module) -> State:
         best=Best(),
         scaler=engine.scaler,
     )
-
-
-def _batches(
-    recipe: Recipe, train: ImageSet, engine: Engine
-) -> tuple[Batches, ImageLosses | NoLosses]:
-    """Return the training batches, and the losses of single images that they may go by."""
-    sampling = recipe.sampling
-    if isinstance(sampling, Hard):
-        losses = ImageLosses(len(train), engine.device)
-        return HardBatches(
-            train, recipe.batch_size, recipe.accumulate, recipe.seed, sampling, losses
-        ), losses
-    return Batches(
-        train, recipe.batch_size, recipe.accumulate, recipe.seed, sampling,
-        engine.rank, engine.processes.size,
-    ), NoLosses()  # fmt: skip
 
 
 def _preprocessing(recipe: Recipe, train: ImageSet) -> Preprocessing:

@@ -28,16 +28,16 @@ class ImageLosses:
 
     Args:
         images: number of training images.
-        device: of the network; the losses stay there until a round is drawn.
 
     Attributes:
-        last: cross-entropy of each image when it was last shown, float32 (N,).
+        last: cross-entropy of each image when it was last shown, float32 (N,), where the network
+            is: it waits for no device until a round is drawn.
         drawn: `last` as it was when the round began, on the CPU.
         round: that `drawn` belongs to; the first, in which each image is shown once, is 0.
     """
 
-    def __init__(self, images: int, device: torch.device) -> None:
-        self.last = torch.zeros(images, device=device)
+    def __init__(self, images: int) -> None:
+        self.last = torch.zeros(images)
         self.drawn = torch.zeros(images)
         self.round = 0
 
@@ -45,7 +45,8 @@ class ImageLosses:
     def note(self, batch: Batch, logits: Tensor) -> None:
         """Keep the cross-entropy of `logits` (B, K) for the images of `batch`."""
         losses = F.cross_entropy(logits, batch.targets, reduction="none")
-        self.last[batch.index.to(self.last.device, non_blocking=True)] = losses.to(self.last)
+        self.last = self.last.to(losses.device)
+        self.last[batch.index.to(losses.device, non_blocking=True)] = losses.to(self.last)
 
     def of_round(self, number: int) -> Tensor:
         """Return the losses (N,) as they were when round `number` began: this one or the next."""

@@ -19,31 +19,29 @@ from pellucid.values import Batch, ImageSet
 from tests.conftest import FewDigits
 
 N = 40
-CPU = torch.device("cpu")
 HARD = Hard(share=0.5, hardest=0.3)
 
 
-def batches(losses: ImageLosses, size: int = 7, seed: int = 0) -> HardBatches:
+def batches() -> HardBatches:
     pixels = torch.arange(N, dtype=torch.uint8).view(-1, 1, 1, 1)
     data = ImageSet.of(pixels, torch.zeros(N).long(), ("a", "b"), "x/train")
-    return HardBatches(data, size, 1, seed, HARD, losses)
+    return HardBatches(data, 7, 1, 0, HARD)
 
 
-def rounds(found: HardBatches, losses: ImageLosses, scores: list[torch.Tensor]) -> list[list[int]]:
+def rounds(found: HardBatches, scores: list[torch.Tensor]) -> list[list[int]]:
     """Return the positions that each round shows; after round i the losses become `scores[i]`."""
     shown, step = [], 0
     for number, score in enumerate(scores):
         count = -(-(N if number == 0 else 20) // 7)
         shown.append([i for k in range(count) for i in found.index(step + k).tolist()])
         step += count
-        losses.last.copy_(score)
+        found.losses.last.copy_(score)
     return shown
 
 
 def test_the_first_round_shows_each_image_and_a_later_one_the_hardest_and_some_others() -> None:
-    losses = ImageLosses(N, CPU)
     rising, falling = torch.arange(N).float(), -torch.arange(N).float()
-    seen = rounds(batches(losses), losses, [rising, falling, falling, falling])
+    seen = rounds(batches(), [rising, falling, falling, falling])
     assert sorted(seen[0]) == list(range(N))
     high, low = set(range(28, 40)), set(range(12))  # 30 % of 40
     for shown, hardest in zip(seen[1:], (high, low, low), strict=True):
@@ -65,16 +63,17 @@ def test_each_other_image_is_as_likely_as_the_next() -> None:
 
 
 def test_losses_that_come_during_a_round_count_in_the_next_one() -> None:
-    losses = ImageLosses(N, CPU)
-    found = batches(losses)
+    found = batches()
+    losses = found.losses
     losses.last.copy_(torch.arange(N).float())
     first = found.index(6).tolist()  # round 1 begins
     losses.last.copy_(-torch.arange(N).float())
-    anew = batches(losses)  # as a process that goes on from a checkpoint
+    anew = batches()  # as a process that goes on from a checkpoint
+    anew.losses.load(losses.tensors())
     assert anew.index(6).tolist() == first
     assert [anew.index(s).tolist() for s in (7, 8)] == [found.index(s).tolist() for s in (7, 8)]
     with pytest.raises(AssertionError, match="one after the other"):
-        batches(losses).index(12)
+        batches().index(12)
 
 
 @pytest.mark.parametrize("mixed", [False, True])

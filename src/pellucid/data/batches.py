@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pellucid.data.sampling import Shuffled
+from pellucid.imagelosses import ImageLosses, NoLosses
 from pellucid.seeds import generator
 from pellucid.values import Batch, ImageSet
 
@@ -54,7 +55,7 @@ class Batches:
         self.seed = seed
         self.rank = rank
         self.processes = processes
-        self._epoch = -1
+        self._round = -1
         self._order = torch.empty(0, dtype=torch.int64)
 
     @property
@@ -64,12 +65,26 @@ class Batches:
 
     def index(self, step: int) -> Tensor:
         """Return the positions of the images in the batch of `step` (from 0), int64 (B,)."""
-        epoch, position = divmod(step, self.steps_per_epoch)
-        if epoch != self._epoch:
-            draws = generator(self.seed, "shuffle", epoch)
-            self._epoch, self._order = epoch, self.sampling.order(self.data.targets, draws)
+        number, position = self.place(step)
+        if number != self._round:
+            draws = generator(self.seed, "shuffle", number)
+            self._round, self._order = number, self.order(number, draws)
         start = position * self.batch_size
         return self._order[start : start + self.batch_size]
+
+    @property
+    def losses(self) -> ImageLosses | NoLosses:
+        """What the loop has to note for the orders to come: nothing."""
+        return NoLosses()
+
+    def place(self, step: int) -> tuple[int, int]:
+        """Return the epoch of `step`, both from 0, and which of its batches it is."""
+        return divmod(step, self.steps_per_epoch)
+
+    def order(self, number: int, draws: torch.Generator) -> Tensor:
+        """Return the positions that epoch `number` shows, int64 (N,)."""
+        del number
+        return self.sampling.order(self.data.targets, draws)
 
     def pieces(self, step: int) -> Iterator[Batch]:
         """Yield this process's pieces of the batch of `step`.

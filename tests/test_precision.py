@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,22 @@ def test_what_is_frozen_is_checked_without_a_gradient() -> None:
     checks = check_layers(model, images())
     assert [check.name for check in checks] == ["conv1", "conv2", "fc1", "fc2"]
     assert all(0 < check.error < TOLERANCE / 2 for check in checks)
+
+
+def test_a_layer_that_takes_long_is_run_once_and_a_quick_one_three_times() -> None:
+    class Counted(nn.Conv2d):
+        pause, runs = 0.0, 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            Counted.runs += torch.is_grad_enabled() and x.requires_grad
+            time.sleep(self.pause)
+            return super().forward(x)
+
+    for pause, runs in ((0.0, 6), (0.25, 2)):  # in fp32 and in bf16
+        layer = Counted(1, 4, 3)
+        layer.pause, Counted.runs = pause, 0
+        check_layers(nn.Sequential(layer), images())
+        assert Counted.runs == runs
 
 
 def test_a_wrong_kernel_means_fp32_and_is_named() -> None:

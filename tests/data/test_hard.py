@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
 
-from pellucid import Engine, Recipe, steps
+from pellucid import Engine, Recipe
 from pellucid.assemble import assemble
 from pellucid.augment.mixing import MixUp
 from pellucid.augment.pipeline import AugmentSpec
 from pellucid.data.hard import HardBatches
 from pellucid.data.sampling import Hard
-from pellucid.errors import BadRecipe
 from pellucid.imagelosses import ImageLosses
 from pellucid.loop import fit
 from pellucid.values import Batch, ImageSet
-from tests.conftest import FewDigits
 
 N = 40
 HARD = Hard(share=0.5, hardest=0.3)
@@ -114,11 +116,12 @@ def test_hardest_is_a_part_of_share() -> None:
         Hard(share=0.2, hardest=0.5)
 
 
-def test_several_processes_are_refused(tiny: Recipe) -> None:
-    class Two:
-        size, rank, device = 2, 0, None
-
-    engine = Engine.start(tiny.engine)
-    engine.processes = Two()  # type: ignore[assignment]
-    with pytest.raises(BadRecipe, match="train in one process"):
-        assemble(tiny.with_(sampling=HARD, data=FewDigits(), length=steps(2)), engine)
+def test_several_processes_are_refused(tmp_path: Path) -> None:
+    words = ["train", "digits", "--sampling.name", "hard", "--engine.procs", "2"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pellucid", *words],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "train in one process, or take --sampling.name shuffled" in done.stderr
+    assert not list(tmp_path.iterdir())

@@ -15,7 +15,7 @@ def test_curves_that_cannot_be_written_end_the_run_with_the_reason(
     """They are drawn by a thread: what goes wrong there is not lost."""
     run = train(tiny, tmp_path, stop=lambda step: True)
     (run.path / "figures").write_text("in the way")
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match="figures"):
         resume(run.path, tiny)
     (run.path / "figures").unlink()
     assert resume(run.path, tiny).summary() is not None

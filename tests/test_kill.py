@@ -150,6 +150,45 @@ def test_killed_while_a_save_hangs_and_training_has_gone_on(
     assert content(tmp_path) == unbroken[0]
 
 
+@pytest.mark.parametrize("name", ["predictions/validation.csv", "metrics.csv", "summary.json"])
+def test_killed_while_a_file_is_written(
+    processes: ForkServerContext,
+    recipe: Recipe,
+    unbroken: tuple[dict[str, bytes], float],
+    tmp_path: Path,
+    name: str,
+) -> None:
+    """Who goes on removes the part of the file that is left beside it."""
+    process = processes.Process(target=unnamed, args=(recipe, tmp_path, name))
+    process.start()
+    file = Path(name)
+    while not list(tmp_path.glob(f"*/{file.parent}/.{file.name}.{process.pid}")):
+        assert process.is_alive()
+        time.sleep(0.01)
+    process.kill()
+    process.join()
+    process = processes.Process(target=work, args=(recipe, tmp_path))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    assert content(tmp_path) == unbroken[0]
+    left = {path.name for path in all_runs(tmp_path)[0].path.rglob(".*")}
+    assert left == {".lock", ".owner.json"}
+
+
+def unnamed(recipe: Recipe, runs: Path, name: str) -> None:
+    """Start the run on a disk that writes the file `name`, but never gives it its name."""
+    rename = Disk.rename
+
+    def hang(self: Disk, old: Path, new: Path) -> None:
+        if new.match(name):
+            threading.Event().wait()
+        rename(self, old, new)
+
+    Disk.rename = hang  # type: ignore[method-assign]
+    work(recipe, runs)
+
+
 def hanging(recipe: Recipe, runs: Path, step: int) -> None:
     """Start the run on a disk that takes half of a file of a checkpoint, and then no more."""
     write = Disk.write

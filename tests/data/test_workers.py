@@ -356,7 +356,7 @@ def test_a_child_loads_no_torch() -> None:
 
 
 PARENT = """
-import os, sys
+import os, signal, sys, time
 from pathlib import Path
 from pellucid.data.folder import Folder
 from pellucid.data.worker import __name__ as name
@@ -367,8 +367,10 @@ def progress(what, done, total):
         pids = [pid for task in tasks for pid in (task / "children").read_text().split()]
         print(*[p for p in pids if name.encode() in Path(f"/proc/{p}/cmdline").read_bytes()])
         sys.stdout.flush()
-        sys.stdin.read()
+        while True:  # a signal that comes just before a read without end would wait for its end
+            time.sleep(0.01)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 Folder(sys.argv[1], size=8).load(progress)
 """
 
@@ -378,7 +380,6 @@ def test_no_child_outlives_its_parent(how: signal.Signals, tmp_path: Path) -> No
     root = plant(tmp_path / "p", 600)
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT, str(root)],
-        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,

@@ -54,9 +54,23 @@ DISK = Disk()
 
 
 def replace_file(path: Path, data: bytes, disk: Disk = DISK) -> None:
-    """Give the file `path` new content: after a crash it holds either the old or the new."""
+    """Give the file `path` new content: after a crash it holds either the old or the new.
+
+    A process that dies here leaves a part of the new one beside it, see `remove_partials`.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     disk.remove(partial)
     disk.write(partial, data)
     disk.rename(partial, path)
     disk.sync_folder(path.parent)
+
+
+def remove_partials(folder: Path, pid: int) -> None:
+    """Remove what process `pid`, which is dead, was writing in `folder` or below by `replace_file`.
+
+    Others may be writing there just now: what is theirs stays.
+    """
+    for place, _, names in os.walk(folder):  # which passes over what others just removed
+        for name in names:
+            if name.startswith(".") and name.endswith(f".{pid}"):
+                Path(place, name).unlink(missing_ok=True)

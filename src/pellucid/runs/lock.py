@@ -8,10 +8,12 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from pellucid.errors import RunBusy
+from pellucid.runs.disk import remove_partials
 
 OWNER = ".owner.json"
 
@@ -35,6 +37,9 @@ def locked(folder: Path) -> Iterator[None]:
             "Wait until it is done, or stop it."
         ) from None
     try:
+        before = _owner(folder).get("pid")
+        if isinstance(before, int):
+            remove_partials(folder, before)
         content = {"pid": os.getpid(), "host": socket.gethostname()}
         (folder / OWNER).write_text(json.dumps(content), encoding="utf-8")
         yield
@@ -42,9 +47,9 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _owner(folder: Path) -> dict[str, str]:
+def _owner(folder: Path) -> dict[str, Any]:
     """Return who says that it holds the lock; nothing where that cannot be read just now."""
     try:
         return dict(json.loads((folder / OWNER).read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError):
         return {}

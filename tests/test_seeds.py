@@ -7,8 +7,9 @@ import random
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
-from pellucid.seeds import derive, generator, reseed
+from pellucid.seeds import derive, generator, per_image, reseed
 
 NAMES = st.tuples(
     st.integers(0, 2**40),
@@ -44,3 +45,20 @@ def test_streams_are_not_alike() -> None:
     counts = torch.histc(draws, bins=20, min=0, max=1)
     statistic = float(((counts - 100) ** 2 / 100).sum())
     assert statistic < 43.8  # the 99.9 % point of chi-square with 19 degrees of freedom
+
+
+@given(st.integers(0, 2**31), st.lists(st.integers(0, 2**40), min_size=1, max_size=9))
+def test_a_number_for_each_image_is_that_of_splitmix64(seed: int, index: list[int]) -> None:
+    """Beside the same formula on Python's integers, which know no overflow."""
+    found = per_image(seed, "turn-first", torch.tensor(index))
+    for at, number in zip(index, found.tolist(), strict=True):
+        bits = (at + derive(seed, "turn-first")) % 2**64
+        bits = (bits ^ bits >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+        bits = (bits ^ bits >> 27) * 0x94D049BB133111EB % 2**64
+        assert number == ((bits ^ bits >> 31) >> 11) / 2**53
+
+
+def test_numbers_of_images_are_uniform_and_independent() -> None:
+    numbers = per_image(0, "turn-first", torch.arange(20_000)).numpy()
+    assert stats.kstest(numbers, "uniform").pvalue > 0.001
+    assert abs(stats.spearmanr(numbers[:-1], numbers[1:]).statistic) < 0.03

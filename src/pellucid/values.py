@@ -213,6 +213,7 @@ class Batch:
         index: (B,) positions in the training set, so that a report can show the very images.
         rows: (B,) positions in the step's global batch; augmentation takes its draws by them.
         size: number of images of the whole global batch.
+        epoch: that shows them, from 0; where images are shown in rounds, the round.
     """
 
     images: Tensor
@@ -220,6 +221,7 @@ class Batch:
     index: Tensor
     rows: Tensor
     size: int
+    epoch: int = 0
 
     @property
     def share(self) -> float:

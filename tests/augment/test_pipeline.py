@@ -351,3 +351,36 @@ def test_a_network_trains_on_all_of_it(tiny: Recipe) -> None:
         weights.append(torch.cat([p.detach().flatten() for p in parts.state.model.parameters()]))
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
+
+
+def mirrored(recipe: Recipe, accumulate: int = 1) -> list[dict[int, bool]]:
+    """Return for each of three epochs which training images the pieces of its batches mirror."""
+    recipe = recipe.with_(accumulate=accumulate)
+    task = assemble(recipe, Engine.start(recipe.engine)).task
+    per_epoch = task.plan.steps_per_epoch
+    found: list[dict[int, bool]] = []
+    for epoch in range(3):
+        seen = {}
+        for step in range(epoch * per_epoch, (epoch + 1) * per_epoch):
+            for piece in task.train.pieces(step):
+                plain = AugmentSpec().build(0, task.prepare)(piece, step).images
+                given = task.augment(piece, step).images
+                for at, before, after in zip(piece.index.tolist(), plain, given, strict=True):
+                    assert torch.equal(after, before) or torch.equal(after, before.flip(2))
+                    seen[at] = not torch.equal(after, before)
+        found.append(seen)
+    return found
+
+
+def test_alternate_mirrors_each_image_in_every_other_epoch() -> None:
+    """Whatever the order of the images, and in however many pieces a batch comes."""
+    recipe = good("digits").with_(augment=AugmentSpec(flip=Flip(p=0.3, alternate=True)))
+    first, second, third = mirrored(recipe)
+    assert len(first) == 4500
+    assert {at: not was for at, was in first.items()} == second
+    assert third == first
+    assert sum(first.values()) / len(first) == pytest.approx(0.3, abs=0.03)
+    assert mirrored(recipe, accumulate=3)[0] == first
+    other = mirrored(recipe.with_(seed=1))[0]
+    both = sum(first[at] and other[at] for at in first.keys() & other.keys())
+    assert both / len(first.keys() & other.keys()) == pytest.approx(0.09, abs=0.03)

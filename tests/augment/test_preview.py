@@ -105,7 +105,7 @@ def test_the_settings_are_those_of_training(capsys: Capture) -> None:
     assert Path(facts["path"]) == Path("a/b.png")
     assert Path("a/b.png").is_file()
     assert (facts["data"], facts["seed"]) == ("digits", 3)
-    assert facts["augment"] == {"flip": {"p": 0.5}, "rotate": {"degrees": 30.0}}
+    assert facts["augment"] == {"flip": {"p": 0.5, "alternate": False}, "rotate": {"degrees": 30.0}}
     assert len(facts["images"]) == 6
     assert [image["label"] for image in facts["images"]] == list("012345")
     assert all(set(image["draws"][0]) == {"words", "flip", "rotate"} for image in facts["images"])

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pellucid.augment.rows import Shape, put, rows_of, uniform
+from pellucid.seeds import per_image
 
 Factor = Annotated[float, msgspec.Meta(ge=0.1, le=10)]
 
@@ -21,13 +22,24 @@ class Flip(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Mirrors an image left to right with probability `p`.
 
     It keeps the label of most photographs, and spoils that of digits and letters.
+
+    With `alternate` chance decides for each image only once, whether it is mirrored in the first
+    epoch; then it is so in every other one. Two epochs in a row thus show each image both ways,
+    where independent draws show half of them twice alike (Jordan, "94% on CIFAR-10 in 3.29
+    seconds on a single GPU", 2024, section 3.6).
     """
 
     p: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
+    alternate: bool = False
 
     def draw(self, size: int, shape: Shape, generator: torch.Generator) -> Tensor:
         """Return for each of `size` images whether it is mirrored, bool (size,)."""
         return torch.rand(size, generator=generator) < self.p
+
+    def turn(self, index: Tensor, epoch: int, seed: int) -> Tensor:
+        """Return which images `index` (B,) `alternate` mirrors in `epoch`, from 0: bool (B,)."""
+        first = per_image(seed, "turn-first", index) < self.p
+        return first ^ bool(epoch % 2)
 
     def apply(self, images: Tensor, draw: Tensor) -> Tensor:
         """Return `images` (B, C, H, W), those where `draw` (B,) is true mirrored."""

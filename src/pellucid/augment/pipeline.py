@@ -70,6 +70,21 @@ class AugmentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
             for name, operation in self.operations().items()
         }
 
+    def drawn(self, seed: int, step: int, batch: Batch) -> dict[str, Tensor]:
+        """Return what is drawn for the images of `batch`, by operation: (B, ...) each, on the CPU.
+
+        Args:
+            seed: of the run.
+            step: from 0.
+            batch: a piece of the step's batch, not augmented yet.
+        """
+        channels, height, width = batch.images.shape[1:]
+        whole = self.draws(seed, step, batch.size, (channels, height, width))
+        draws = {name: draw[batch.rows] for name, draw in whole.items()}
+        if self.flip and self.flip.alternate:
+            draws["flip"] = self.flip.turn(batch.index, batch.epoch, seed)
+        return draws
+
     def check(self, shape: Shape) -> None:
         """Raise if something that is on cannot be done to images of `shape`.
 
@@ -122,8 +137,7 @@ class AugmentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
                 return batch.with_images(prepare(batch.images))
             channels, height, width = batch.images.shape[1:]
             self.check((channels, height, width))
-            whole = self.draws(seed, step, batch.size, (channels, height, width))
-            draws = {name: draw[batch.rows] for name, draw in whole.items()}
+            draws = self.drawn(seed, step, batch)
             images = prepare(self._pixels(batch.images, draws))
             if images is batch.images:  # never change what belongs to the caller
                 images = images.clone()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,8 @@ def demo(recipe: Recipe, rows: int, draws: int, console: Console) -> tuple[Any, 
     """Return the figure, and what was drawn for each of its images.
 
     The images go through the very function that a run of `recipe` calls, as if they were the batch
-    of steps 0, 1, and so on; then normalisation is taken back, so that they can be looked at.
+    of steps 0, 1, and so on, each in an epoch of its own; then normalisation is taken back, so that
+    they can be looked at.
     """
     spec = _checked(recipe, rows, draws)
     loaded = recipe.data.load(console.progress)
@@ -53,16 +55,17 @@ def demo(recipe: Recipe, rows: int, draws: int, console: Console) -> tuple[Any, 
     augment = spec.build(recipe.seed, prepare, len(train.classes), train.shape)
     index = spread(train, rows)
     size = len(index)
-    batch = Batch(train.pixels(index), train.label(index), index, torch.arange(size), size)
-    labels = [train.classes[label] for label in batch.targets.tolist()]
+    first = Batch(train.pixels(index), train.label(index), index, torch.arange(size), size)
+    labels = [train.classes[label] for label in first.targets.tolist()]
     views, words = [], []
     images: list[dict[str, Any]] = [
         {"image": train.describe(position), "label": label, "draws": []}
         for position, label in zip(index.tolist(), labels, strict=True)
     ]
     for step in range(draws):
+        batch = replace(first, epoch=step)
         view = augment(batch, step)
-        drawn = spec.draws(recipe.seed, step, size, train.shape)
+        drawn = spec.drawn(recipe.seed, step, batch)
         views.append(_pixels(view.images, preprocessing))
         words.append(_words(spec, drawn, view.targets, train.classes))
         for i, image in enumerate(images):
@@ -70,7 +73,7 @@ def demo(recipe: Recipe, rows: int, draws: int, console: Console) -> tuple[Any, 
             image["draws"].append({"words": words[-1][i], **values})
     name = train.name.rsplit("/", 1)[0]
     title = f"Augmentation of {name}: {', '.join(spec.operations())} (seed {recipe.seed})"
-    figure = augmentation(batch.images, views, labels, words, title)
+    figure = augmentation(first.images, views, labels, words, title)
     augmented = to_tree(recipe)["augment"]
     return figure, {"data": name, "seed": recipe.seed, "augment": augmented, "images": images}
 

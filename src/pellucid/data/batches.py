@@ -95,6 +95,7 @@ class Batches:
         some.
         """
         index = self.index(step)
+        epoch, _ = self.place(step)
         size = len(index)
         pairs = -(-size // 2)
         count = min(self.accumulate * self.processes, pairs)
@@ -103,4 +104,4 @@ class Batches:
             first, last = 2 * (pairs * number // count), 2 * (pairs * (number + 1) // count)
             at = index[first:last]
             rows = torch.arange(first, min(last, size))
-            yield Batch(self.data.pixels(at), self.data.label(at), at, rows, size)
+            yield Batch(self.data.pixels(at), self.data.label(at), at, rows, size, epoch)

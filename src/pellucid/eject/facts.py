@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from torch import Tensor
 
+from pellucid.augment.geometry import Flip
 from pellucid.augment.pipeline import AugmentSpec
 from pellucid.catalogue import differences, from_toml, from_tree, to_toml, to_tree
 from pellucid.data.sampling import Balanced, Shuffled
@@ -64,6 +65,7 @@ SETTINGS: dict[type, tuple[str, ...]] = {
         *("flip", "crop", "rotate", "translate", "scale", "brightness", "contrast", "saturation"),
         *("hue", "greyscale", "erase", "cutout", "mixup", "cutmix"),
     ),
+    Flip: ("p",),
     CrossEntropy: ("label_smoothing", "class_weights"),
     EMASpec: ("decay",),
     StopSpec: ("patience", "min_change", "watch"),
@@ -218,7 +220,9 @@ def check_parts(recipe: Recipe) -> None:
                 "Everything else of such a recipe could be; take another "
                 f"{section} to see it."
             )
-    for value in (recipe, *(getattr(recipe, section) for section in PARTS)):
+    assert isinstance(recipe.augment, AugmentSpec)  # as was just made sure of
+    operations = recipe.augment.operations().values()
+    for value in (recipe, *(getattr(recipe, section) for section in PARTS), *operations):
         for name, default in _defaults(value).items():
             known = SETTINGS.get(type(value))
             if known is not None and name not in known and getattr(value, name) != default:

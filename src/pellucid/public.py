@@ -11,8 +11,8 @@ from pellucid.plan import Duration as Duration
 from pellucid.plan import epochs as epochs
 from pellucid.plan import steps as steps
 from pellucid.recipe import Recipe as Recipe
-from pellucid.recipes.named import good as good
-from pellucid.recipes.named import notes as notes
+from pellucid.recipes.plain import good as good
+from pellucid.recipes.plain import notes as notes
 from pellucid.runs.folder import Run as Run
 from pellucid.sinks.console import Console as Console
 from pellucid.training import resume as resume

@@ -152,20 +152,32 @@ def _put(page: Path, text: str) -> None:
 
 
 def brief() -> str:
-    """Return the short table without its settings: contest, rival, target, figure, interval, n."""
+    """Return the short table for who reads no more: what is judged, each contest named once."""
     lines = ["| contest | against | target | ratio | 95 % | n |\n|---|---|---|---|---|---|\n"]
-    rest = []
+    rest, before = [], ""
     for line in short().splitlines(True)[2:]:
         cells = [cell.strip() for cell in line.split("|")]
         if len(cells) < 9:
             rest.append(line)
             continue
         name, what, against, target, ratio, interval_, n = cells[1:8]
-        cut = [word for word in cells[9].split(", ") if word.startswith(("epochs ", "limit "))]
-        if cut and "limit 0" not in cut:
-            what += f" ({', '.join(cut)})"  # shorter than the contest says
-        lines.append(f"| {name} {what} | {against} | {target} | {ratio} | {interval_} | {n} |\n")
+        if not target:
+            continue
+        title = f"{name} {what}{_shortened(name, what, cells[9])}"
+        shown, before = "" if title == before else title, title
+        lines.append(f"| {shown} | {against} | {target} | {ratio} | {interval_} | {n} |\n")
     return "".join([*lines, *rest])
+
+
+def _shortened(name: str, what: str, settings: str) -> str:
+    """Return by how much a race was shorter than its contest says; nothing if it was not."""
+    contest = PAIRED.get(name) or PAIRED.get(what[-2:])
+    if contest is None:
+        return ""
+    whole = (f"epochs {contest.epochs}", "limit 0")
+    cut = [word for word in settings.split(", ") if word.startswith(("epochs ", "limit "))]
+    cut = [word for word in cut if word not in whole]
+    return f" ({', '.join(cut)})" if cut else ""
 
 
 SHORT = """| id | contest | against | target | ratio | 95 % | n | blocks discarded | with |

@@ -22,6 +22,7 @@ from pellucid.data.known import FashionMnist, Mnist
 from pellucid.data.sampling import Balanced
 from pellucid.data.table import Csv
 from pellucid.engine import EngineSpec
+from pellucid.models.fast_cnn import FastCNNSpec
 from pellucid.models.init import Bad, Kaiming, Xavier
 from pellucid.models.mlp import MLPSpec
 from pellucid.models.mnist_cnn import MnistCNNSpec
@@ -231,6 +232,19 @@ RECIPES: dict[str, Callable[[Path], Recipe]] = {
         stop=StopSpec(patience=5, watch="accuracy"),
         engine=EngineSpec(deterministic=True),
         batch_size=16,
+    ),
+    "adamw, pooled network for short runs, a rate of its own for biases": lambda root: plain(
+        Mnist(root=str(root))
+    ).with_(
+        model=FastCNNSpec(
+            widths=(8, 16, 16), strides=(1, 2, 2), pool=True, activation="silu", norm_scale=False,
+            logit_scale=0.5,
+        ),
+        optimizer=AdamW(lr=6e-3, betas=(0.9, 0.99), norm_bias_lr=8.0),
+        augment=AugmentSpec(crop=Crop(padding=2), rotate=Rotate(), scale=Scale()),
+        schedule=Cosine(warmup=0.1),
+        loss=CrossEntropy(label_smoothing=0.1),
+        ema=EMASpec(decay=0.9),
     ),
     "adamw in bf16 where it passes": lambda root: plain(Mnist(root=str(root))).with_(
         optimizer=AdamW(),

@@ -149,7 +149,8 @@ class Collector:
                 edits.put(source.span(name), given[name.id])
         text = edits.applied(source.span(value))
         self._uses(source, f"({text})")
-        return re.sub(r"\s*\n\s*", " ", text).replace("( ", "(").replace(" )", ")")
+        text = re.sub(r"\s*\n\s*", " ", text).replace("( ", "(").replace(" )", ")")
+        return re.sub(r",\)$", ")", text)  # of a call that stood on lines of its own
 
     def taken(self) -> str:
         """Return the text of the parts that were added since this was last asked for."""

@@ -18,6 +18,7 @@ from pellucid.data.sampling import Balanced, Shuffled
 from pellucid.engine import EngineSpec
 from pellucid.errors import RecipeMismatch, UserError
 from pellucid.inference import judged
+from pellucid.models.fast_cnn import FastCNNSpec
 from pellucid.models.init import Bad, Default, Kaiming, Xavier
 from pellucid.models.mlp import MLPSpec
 from pellucid.models.mnist_cnn import MnistCNNSpec
@@ -41,7 +42,7 @@ from pellucid.runs.folder import ENVIRONMENT, Run
 from pellucid.stopping import StopSpec
 
 PARTS: dict[str, tuple[type, ...]] = {
-    "model": (MnistCNNSpec, SimpleCNNSpec, MLPSpec, ResNetSpec),
+    "model": (MnistCNNSpec, SimpleCNNSpec, MLPSpec, ResNetSpec, FastCNNSpec),
     "init": (Default, Kaiming, Xavier, Bad),
     "sampling": (Shuffled, Balanced),
     "augment": (AugmentSpec,),

@@ -68,18 +68,7 @@ def _build(facts: Facts, model: Lines, optimizer: str) -> Lines:
         *model,
         "model.to(memory_format=torch.channels_last)  # as the images: faster on a CPU",
     ]
-    if spec.weight_decay or spec.l1:
-        decay = "WEIGHT_DECAY" if spec.weight_decay else "0.0"
-        lines += [
-            "weights = [p for p in model.parameters() if p.ndim > 1]",
-            "others = [p for p in model.parameters() if p.ndim <= 1]  # not pulled to 0",
-            "groups = [",
-            f'    {{"params": weights, "weight_decay": {decay}}},',
-            '    {"params": others, "weight_decay": 0.0},',
-            "]",
-        ]
-    else:
-        lines.append('groups = [{"params": list(model.parameters()), "weight_decay": 0.0}]')
+    lines += _groups(spec)
     lines.append(f"optimizer = {optimizer}")
     if scheduled(facts.recipe):
         lines.append("learning_rate = learning_rates(LR, steps, steps_per_epoch)")
@@ -111,11 +100,43 @@ def _build(facts: Facts, model: Lines, optimizer: str) -> Lines:
     return lines
 
 
+def _groups(spec: Any) -> Lines:
+    """Return the lines that make the groups of parameters for the optimizer `spec`."""
+    lines, groups, apart = [], [], ""
+    if spec.norm_bias_lr != 1:
+        apart = " and id(p) not in apart"
+        lines += [
+            "norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]",
+            "shifts = [norm.bias for norm in norms]  # with a rate of their own",
+            "apart = {id(p) for p in shifts}",
+        ]
+        groups.append('{"params": shifts, "weight_decay": 0.0, "scale": NORM_BIAS_LR}')
+    if spec.weight_decay or spec.l1:
+        decay = "WEIGHT_DECAY" if spec.weight_decay else "0.0"
+        lines += [
+            "weights = [p for p in model.parameters() if p.ndim > 1]",
+            "# Biases and the scales of normalisation are not pulled to 0.",
+            f"others = [p for p in model.parameters() if p.ndim <= 1{apart}]",
+        ]
+        groups.append(f'{{"params": weights, "weight_decay": {decay}}}')
+        groups.append('{"params": others, "weight_decay": 0.0}')
+    elif apart:
+        lines.append("others = [p for p in model.parameters() if id(p) not in apart]")
+        groups.append('{"params": others, "weight_decay": 0.0}')
+    else:
+        groups.append('{"params": list(model.parameters()), "weight_decay": 0.0}')
+    if len(groups) == 1:
+        return [*lines, f"groups = [{groups[0]}]"]
+    return [*lines, "groups = [", *(f"    {group}," for group in groups), "]"]
+
+
 def _batch(facts: Facts) -> Lines:
     lr = "learning_rate(step)" if scheduled(facts.recipe) else "LR"
     if isinstance(facts.recipe.schedule, PlateauSpec):
         lr = f"plateau.lower({lr})"
-    rate = ["for group in optimizer.param_groups:", f'    group["lr"] = {lr}']
+    optimizer: Any = facts.recipe.optimizer
+    scale = "" if optimizer.norm_bias_lr == 1 else ' * group.get("scale", 1.0)'
+    rate = ["for group in optimizer.param_groups:", f'    group["lr"] = {lr}{scale}']
     return [
         "epoch, position = divmod(step, steps_per_epoch)",
         "if position == 0:",

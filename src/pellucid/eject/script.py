@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +135,12 @@ class Script:
         given = {"shape": "SHAPE", "classes": "len(CLASSES)"}
         model: Any = self.recipe.model
         init: Any = self.recipe.init
-        lines = [f"model = {self.parts.expression(model, 'build', self._fields('model'), given)}"]
+        made = self.parts.expression(model, "build", self._fields("model"), given)
+        lines = [f"model = {made}"]
+        if len(lines[0]) > WIDTH - 4:
+            kind, _, arguments = made.removesuffix(")").partition("(")
+            wrapped = textwrap.wrap(f"{arguments},", WIDTH - 8)
+            lines = [f"model = {kind}(", *(f"    {line}" for line in wrapped), ")"]
         if not isinstance(init, Default):
             lines.append(self.parts.expression(init, "apply", self._fields("init"), {}))
         self._section("Model")

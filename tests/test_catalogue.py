@@ -42,8 +42,14 @@ def test_every_named_recipe_survives_writing_and_reading(recipe: str, data: str)
 def test_a_recipe_that_there_is_not_for_this_data_is_refused() -> None:
     for data in names("data"):
         for recipe in set(NAMES) - set(offered(data)):
-            with pytest.raises(BadRecipe, match=f'fast for mnist, cifar10, not for "{data}"'):
+            with pytest.raises(BadRecipe, match=f'a recipe {recipe} for [^"]*, not for "{data}"'):
                 named(recipe, data)
+
+
+@pytest.mark.parametrize(("data", "most"), [("mnist", 310_000)])
+def test_best_is_a_small_network(data: str, most: int) -> None:
+    model = named("best", data).model.build((1, 28, 28), 10)
+    assert sum(p.numel() for p in model.parameters()) <= most
 
 
 @given(st.data())

@@ -78,7 +78,7 @@ def flip(path: Path) -> None:
         ("nope", ('no data "nope"', "Known names: cifar10", "image folder", "path,label")),
         ("mnits", ('"mnits"', 'did you mean "mnist"?')),
         ("photos.csv", ('no data "photos.csv"', "CSV file")),
-        ("--recipe nope", ("notes, fast, good", 'Got "nope"', "FILE.toml")),
+        ("--recipe nope", ("notes, best, fast, good", 'Got "nope"', "FILE.toml")),
         ("--recipe nope.toml", ("There is no recipe file nope.toml",)),
         ("--recipe .", ("recipe",)),
         ("--optimizr.lr 1", ('no setting "optimizr"', 'did you mean "optimizer"?')),

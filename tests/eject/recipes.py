@@ -237,7 +237,11 @@ RECIPES: dict[str, Callable[[Path], Recipe]] = {
         Mnist(root=str(root))
     ).with_(
         model=FastCNNSpec(
-            widths=(8, 16, 16), strides=(1, 2, 2), pool=True, activation="silu", norm_scale=False,
+            widths=(8, 16, 16),
+            strides=(1, 2, 2),
+            pool=True,
+            activation="silu",
+            norm_scale=False,
             logit_scale=0.5,
         ),
         optimizer=AdamW(lr=6e-3, betas=(0.9, 0.99), norm_bias_lr=8.0),

@@ -33,9 +33,9 @@ def bench(
     ----------
     data
         A known name, an image folder or a CSV file, digits if left out; or a recipe: good, notes,
-        fast, FILE.toml.
+        fast, best, FILE.toml.
     recipe
-        good, notes, fast, or a file: FILE.toml.
+        good, notes, fast, best, or a file: FILE.toml.
     steps
         Steps of which the time is taken.
     no_settings

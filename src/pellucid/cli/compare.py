@@ -48,7 +48,7 @@ def compare(
     preset
         schedules, augmentation, optimizers, init, batch-size.
     recipe
-        good, notes, fast, or FILE.toml; several are the arms of the comparison.
+        good, notes, fast, best, or FILE.toml; several are the arms of the comparison.
     seeds
         How often each arm is trained. One seed says nothing of others.
     test

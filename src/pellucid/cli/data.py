@@ -129,7 +129,7 @@ def preview(
     data
         A known name, an image folder or a CSV file.
     recipe
-        good, notes, fast, or a file: FILE.toml.
+        good, notes, fast, best, or a file: FILE.toml.
     rows
         How many images, side by side.
     draws

@@ -45,7 +45,7 @@ def kfold(
     jobs
         Runs side by side, each with its share of the cores.
     recipe
-        good, notes, fast, or FILE.toml.
+        good, notes, fast, best, or FILE.toml.
     out
         The folder of this experiment; else one in "experiments".
     epochs

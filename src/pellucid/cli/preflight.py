@@ -33,9 +33,9 @@ def preflight(
     ----------
     data
         A known name, an image folder or a CSV file, digits if left out; or a recipe: good, notes,
-        fast, FILE.toml.
+        fast, best, FILE.toml.
     recipe
-        good, notes, fast, or a file: FILE.toml.
+        good, notes, fast, best, or a file: FILE.toml.
     lr_range
         Also look for a learning rate: train while it grows, until the loss swings.
     out

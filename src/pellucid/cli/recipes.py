@@ -53,7 +53,7 @@ def show(recipe: str = "good", data: str | None = None, /, *, json: bool = False
     Parameters
     ----------
     recipe
-        good, notes, fast, or a file: FILE.toml.
+        good, notes, fast, best, or a file: FILE.toml.
     data
         A known name, an image folder or a CSV file; digits if left out.
     json
@@ -83,7 +83,7 @@ def plot(
     Parameters
     ----------
     recipe
-        good, notes, fast, or a file: FILE.toml.
+        good, notes, fast, best, or a file: FILE.toml.
     data
         A known name, an image folder or a CSV file; digits if left out.
     out

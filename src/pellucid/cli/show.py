@@ -25,7 +25,7 @@ def loop(data: str | None = None, /, *, recipe: str = "good", settings: Settings
     data
         A known name, an image folder or a CSV file; digits if left out.
     recipe
-        good, notes, fast, or a file: FILE.toml.
+        good, notes, fast, best, or a file: FILE.toml.
     """
     from pellucid.catalogue import to_tree
     from pellucid.cli.resolve import Options, resolve

@@ -43,7 +43,7 @@ def sweep(
     trials
         Trials in all, those of earlier calls included.
     recipe
-        good, notes, fast, or FILE.toml.
+        good, notes, fast, best, or FILE.toml.
     out
         The folder of this experiment; else one in "experiments".
     epochs

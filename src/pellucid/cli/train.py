@@ -48,7 +48,7 @@ def train(
     data
         A known name (`pellucid data list`), an image folder, or a CSV file; digits if left out.
     recipe
-        good, notes, fast, or a file: FILE.toml.
+        good, notes, fast, best, or a file: FILE.toml.
     out
         The folder that collects runs.
     epochs

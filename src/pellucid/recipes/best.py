@@ -21,9 +21,13 @@ BEST = ("mnist",)
 
 
 def best(data: str) -> Recipe:
-    """Return a recipe for the best accuracy of one network of at most 310,000 parameters.
+    """Return a recipe for the best accuracy of one small network.
 
-    MEASURED
+    `pellucid train mnist --recipe best`: 99.78 % with seed 0 (95 %: 99.67 to 99.85; test n =
+    10,000; 57,000 training images), 288,640 parameters, 26 minutes on one thread beside another
+    run. With the mean over shifted views (`pellucid evaluate RUN --views shift`) 99.76 %. One seed:
+    a reading, no promise. It was chosen of two by validation images alone (n = 3,000); the model
+    after the last step is judged, since these images tell too little to choose among epochs.
 
     Raises:
         BadRecipe: if there is none for this data.
@@ -32,6 +36,7 @@ def best(data: str) -> Recipe:
     Duration.parse("24 epochs")
     """
     if data == "mnist":
+        length = epochs(24)
         return Recipe(
             data=Mnist(validation=0.05),
             model=FastCNNSpec(
@@ -41,13 +46,14 @@ def best(data: str) -> Recipe:
             init=Default(),
             sampling=Shuffled(),
             augment=AugmentSpec(
-                crop=Crop(padding=2), rotate=Rotate(degrees=12), scale=Scale(range=(0.9, 1.1))
+                crop=Crop(padding=2), rotate=Rotate(degrees=12.0), scale=Scale(range=(0.9, 1.1))
             ),
             loss=CrossEntropy(label_smoothing=0.1),
             optimizer=AdamW(lr=6e-3, betas=(0.9, 0.99), weight_decay=0.05),
             schedule=Cosine(warmup=0.1),
             ema=EMASpec(decay=0.998),
-            length=epochs(24),
+            length=length,
+            evaluate=length,
             engine=EngineSpec(precision="bf16"),
             record=RecordSpec(every=100),
         )  # fmt: skip

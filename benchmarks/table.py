@@ -165,6 +165,7 @@ def brief() -> str:
             continue
         title = f"{name} {what}{_shortened(name, what, cells[9])}"
         shown, before = "" if title == before else title, title
+        against += ", ours in bf16" if "precision bf16" in cells[9] else ""
         lines.append(f"| {shown} | {against} | {target} | {ratio} | {interval_} | {n} |\n")
     return "".join([*lines, *rest])
 

@@ -3,7 +3,7 @@
     python -m benchmarks fast_parts FOLDER [--seeds 5] [--jobs 2]
 
 Writes the recipes and runs `pellucid compare` on them, whose folder is FOLDER/experiment: the same
-seeds, splits and batches, judged on validation images (n = 6,000 each); the test part stays closed.
+seeds, splits and batches, judged on validation images (n = 5,999 each); the test part stays closed.
 Given again, it goes on where it was. Printed and kept: a row for each change.
 """
 

@@ -54,6 +54,14 @@ def work(recipe: Recipe, runs: Path) -> None:
         train(recipe, runs)
 
 
+def goes_on(processes: ForkServerContext, recipe: Recipe, runs: Path) -> None:
+    """Do the `work` to its end, in a process that nobody kills."""
+    process = processes.Process(target=work, args=(recipe, runs))
+    process.start()
+    process.join()
+    assert process.exitcode == 0, f"{runs}: it could not be ended"
+
+
 def content(runs: Path) -> dict[str, bytes]:
     """Return what has to be equal, byte by byte."""
     run = all_runs(runs)[0]
@@ -71,10 +79,7 @@ def unbroken(
     """What the run leaves that nobody kills, and the seconds that it takes."""
     runs = tmp_path_factory.mktemp("unbroken")
     began = time.perf_counter()
-    process = processes.Process(target=work, args=(recipe, runs))
-    process.start()
-    process.join()
-    assert process.exitcode == 0
+    goes_on(processes, recipe, runs)
     return content(runs), time.perf_counter() - began
 
 
@@ -101,10 +106,7 @@ def test_killed_at_random_moments(
             process.kill()
             process.join()
             kills += process.exitcode == -signal.SIGKILL
-        process = processes.Process(target=work, args=(recipe, runs))
-        process.start()
-        process.join()
-        assert process.exitcode == 0, f"trial {trial}: it could not be resumed"
+        goes_on(processes, recipe, runs)
         assert content(runs) == expected, f"trial {trial}"
     assert kills >= SAMPLE
 
@@ -143,10 +145,7 @@ def test_killed_while_a_save_hangs_and_training_has_gone_on(
     run = all_runs(tmp_path)[0]
     assert [path.name for path in run.path.rglob(".writing-*")] == [f".writing-step-{step:08d}"]
     assert run.checkpoints.steps() == list(range(2, step, 2))[-2:]
-    process = processes.Process(target=work, args=(recipe, tmp_path))
-    process.start()
-    process.join()
-    assert process.exitcode == 0
+    goes_on(processes, recipe, tmp_path)
     assert content(tmp_path) == unbroken[0]
 
 
@@ -167,10 +166,7 @@ def test_killed_while_a_file_is_written(
         time.sleep(0.01)
     process.kill()
     process.join()
-    process = processes.Process(target=work, args=(recipe, tmp_path))
-    process.start()
-    process.join()
-    assert process.exitcode == 0
+    goes_on(processes, recipe, tmp_path)
     assert content(tmp_path) == unbroken[0]
     left = {path.name for path in all_runs(tmp_path)[0].path.rglob(".*")}
     assert left == {".lock", ".owner.json"}

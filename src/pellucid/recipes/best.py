@@ -7,7 +7,6 @@ from pellucid.augment.pipeline import AugmentSpec
 from pellucid.data.known import Mnist
 from pellucid.data.sampling import Shuffled
 from pellucid.engine import EngineSpec
-from pellucid.errors import BadRecipe
 from pellucid.models.fast_cnn import FastCNNSpec
 from pellucid.models.init import Default
 from pellucid.optim.losses import CrossEntropy
@@ -15,6 +14,7 @@ from pellucid.optim.schedules import Cosine
 from pellucid.optim.specs import AdamW
 from pellucid.plan import epochs
 from pellucid.recipe import EMASpec, Recipe, RecordSpec
+from pellucid.recipes.plain import none_for
 
 BEST = ("mnist",)
 """The data for which there is one."""
@@ -57,7 +57,4 @@ def best(data: str) -> Recipe:
             engine=EngineSpec(precision="bf16"),
             record=RecordSpec(every=100),
         )  # fmt: skip
-    raise BadRecipe(
-        f'There is a recipe best for {", ".join(BEST)}, not for "{data}". For all data there are '
-        "good and notes."
-    )
+    raise none_for(data, "best", BEST)

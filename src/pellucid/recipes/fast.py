@@ -6,7 +6,6 @@ from pellucid.augment.geometry import Crop, Flip
 from pellucid.augment.pipeline import AugmentSpec
 from pellucid.data.sampling import Hard, Shuffled
 from pellucid.engine import EngineSpec
-from pellucid.errors import BadRecipe
 from pellucid.models.fast_cnn import FastCNNSpec
 from pellucid.models.whitening import Whitening
 from pellucid.optim.losses import CrossEntropy
@@ -14,7 +13,7 @@ from pellucid.optim.schedules import Linear
 from pellucid.optim.specs import SGD, AdamW
 from pellucid.plan import Duration, epochs
 from pellucid.recipe import Recipe, RecordSpec
-from pellucid.recipes.plain import source
+from pellucid.recipes.plain import none_for, source
 
 FAST = ("mnist", "cifar10")
 """The data for which there is one."""
@@ -75,7 +74,4 @@ def fast(data: str) -> Recipe:
             engine=EngineSpec(precision="bf16"),
             record=RecordSpec(every=20, checkpoint=epochs(4), snapshots=2),
         )  # fmt: skip
-    raise BadRecipe(
-        f'There is a recipe fast for {", ".join(FAST)}, not for "{data}". For all data there '
-        "are good and notes."
-    )
+    raise none_for(data, "fast", FAST)

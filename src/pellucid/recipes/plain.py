@@ -8,6 +8,7 @@ from pellucid.augment.geometry import Crop, Flip
 from pellucid.augment.pipeline import AugmentSpec
 from pellucid.catalogue import spec
 from pellucid.data.sampling import Shuffled
+from pellucid.errors import BadRecipe
 from pellucid.models.init import Default
 from pellucid.models.mnist_cnn import MnistCNNSpec
 from pellucid.models.resnet import ResNetSpec
@@ -117,6 +118,14 @@ def notes(data: str) -> Recipe:
         schedule=Constant(),
         length=epochs(12 if grey else 10),
         record=RecordSpec(every=100),
+    )
+
+
+def none_for(data: str, recipe: str, there: tuple[str, ...]) -> BadRecipe:
+    """Return the error for data that has no recipe `recipe`, which is only `there`."""
+    return BadRecipe(
+        f'There is a recipe {recipe} for {", ".join(there)}, not for "{data}". For all data there '
+        "are good and notes."
     )
 
 

@@ -218,7 +218,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(number: int, tmp_path: Path) -> None
             break
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, err
     assert "Go on: pellucid resume" in err
     assert "Traceback" not in err
     assert out == ""

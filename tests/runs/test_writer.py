@@ -86,11 +86,17 @@ def test_an_interrupted_wait_is_not_taken_up_again(writer: Writer) -> None:
     signal.signal(signal.SIGINT, before)
 
 
-def test_what_was_done_does_not_stay_in_memory(writer: Writer) -> None:
-    class Large:
-        def __call__(self) -> None:
-            pass
+class Large:
+    """Something that takes its time to go."""
 
+    def __call__(self) -> None:
+        pass
+
+    def __del__(self) -> None:
+        time.sleep(0.2)
+
+
+def test_what_was_done_does_not_stay_in_memory(writer: Writer) -> None:
     large = Large()
     gone = weakref.ref(large)
     writer.begin(large)
@@ -100,6 +106,45 @@ def test_what_was_done_does_not_stay_in_memory(writer: Writer) -> None:
     while gone() is not None:  # the thread lets go of it, then waits for more
         assert time.monotonic() < until
         time.sleep(0.001)
+
+
+def test_closed_it_has_let_go_and_its_thread_has_ended() -> None:
+    writer, large = Writer(), Large()
+    gone = weakref.ref(large)
+    writer.begin(large)
+    del large
+    writer.wait()
+    writer.close()
+    assert gone() is None
+    assert not [thread for thread in threading.enumerate() if thread.name == "writer"]
+
+
+BUSY = """
+import signal, threading, torch
+from pellucid.runs.writer import Writer
+
+def work():  # in and out of PyTorch, for ever: where Python's own end aborts
+    weights = torch.randn(100, 100)
+    begun.set()
+    while True:
+        weights.clone()
+
+begun, writer = threading.Event(), Writer()
+writer.begin(work)
+begun.wait()
+threading.Timer(0.1, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)).start()
+try:
+    writer.wait()
+except KeyboardInterrupt:
+    writer.close()
+    print("left")
+"""
+
+
+def test_after_a_second_ctrl_c_the_process_ends_at_once_and_in_order() -> None:
+    code = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler){BUSY}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "left\n", "")
 
 
 def test_work_that_hangs_does_not_keep_the_process() -> None:

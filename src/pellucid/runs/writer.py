@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
+import os
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -17,6 +20,10 @@ class Writer:
     are done in their order, and no more than one is in memory. The thread does not keep the
     process alive: what is under way when that ends is cut off, as if it was killed.
 
+    Python must not end while a thread of it is inside PyTorch: the process would abort, with all
+    its work done ("FATAL: exception not rethrown"). Hence `close`, which leaves no thread behind,
+    or else sees to it that the process ends without Python's clearing up.
+
     >>> done = []
     >>> writer = Writer()
     >>> writer.begin(lambda: done.append(1))
@@ -29,7 +36,9 @@ class Writer:
     def __init__(self) -> None:
         self._begun: Future[None] | None = None
         self._given: SimpleQueue[tuple[Work, Future[None]] | None] = SimpleQueue()
-        threading.Thread(target=self._do, name="writer", daemon=True).start()
+        self._given_up = False
+        self._thread = threading.Thread(target=self._do, name="writer", daemon=True)
+        self._thread.start()
 
     def begin(self, work: Work) -> None:
         """Let the thread do `work`. What was begun before must have been waited for."""
@@ -44,11 +53,28 @@ class Writer:
         """
         begun, self._begun = self._begun, None
         if begun:
-            begun.result()
+            try:
+                begun.result()
+            finally:
+                self._given_up = not begun.done()
 
     def close(self) -> None:
-        """Let the thread end when it has nothing to do any more; this does not wait for it."""
+        """Wait until the thread has done what was begun, let go of it, and ended.
+
+        After a wait that was interrupted there is none here: if the thread is still busy when the
+        process ends, that exits with code 130 at once.
+        """
+        atexit.register(self._cut_off)
         self._given.put(None)
+        if not self._given_up:
+            self._thread.join()
+            atexit.unregister(self._cut_off)
+
+    def _cut_off(self) -> None:
+        if self._thread.is_alive():
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(130)
 
     def _do(self) -> None:
         while given := self._given.get():

@@ -68,6 +68,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "sgd": {"optimizer": SGD(lr=0.05)},
     "plain sgd": {"optimizer": SGD(lr=0.05, momentum=0.0, nesterov=False, weight_decay=0.0)},
     "ema": {"ema": EMASpec(decay=0.9)},
+    "lookahead": {"ema": EMASpec(decay=0.8, every=2, pull=True, growth=3.0)},
     "plateau": {"schedule": PLATEAU},
     "accumulate": {"accumulate": 3},
     "hard": {"sampling": Hard(share=0.4, hardest=0.25), "accumulate": 2},

@@ -101,7 +101,7 @@ def assemble(
     if isinstance(recipe.model, Pretrained):
         notes = recipe.model.notes(preprocessing.shape)
         splits = replace(splits, notes=(*splits.notes, *notes))
-    state = replace(state_of(recipe, engine, model), losses=batches.losses)
+    state = replace(state_of(recipe, engine, model, plan.steps), losses=batches.losses)
     task = Task(
         train=batches,
         probe=probe,
@@ -147,13 +147,20 @@ def build_model(recipe: Recipe, shape: tuple[int, int, int], classes: int) -> nn
     return model
 
 
-def state_of(recipe: Recipe, engine: Engine, model: nn.Module) -> State:
-    """Return the state at step 0 around `model`, which is put on the device of `engine`."""
+def state_of(recipe: Recipe, engine: Engine, model: nn.Module, steps: int = 1) -> State:
+    """Return the state at step 0 around `model`, which is put on the device of `engine`.
+
+    Args:
+        recipe: what to train.
+        engine: that computes.
+        model: with its first weights.
+        steps: of the whole run, for what grows over it.
+    """
     engine.put(model)  # the optimizer has to see the weights where they will be
     return State(
         model=model,
         optimizer=recipe.optimizer.build(model),
-        ema=recipe.ema.build(model),
+        ema=recipe.ema.build(model, steps),
         plateau=recipe.schedule.plateau(),
         stop=recipe.stop.build(),
         best=Best(),

@@ -16,10 +16,10 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
+from pellucid.averages import EMA, Grown, NoEMA, soon
 from pellucid.boardspec import TensorBoardSpec, VisdomSpec
 from pellucid.engine import EngineSpec
 from pellucid.plan import Duration, epochs
-from pellucid.state import EMA, NoEMA
 from pellucid.stopping import StopSpec
 from pellucid.values import Augment, DataSource, FoldRule, Loss, PlateauRule, Schedule, StopRule
 
@@ -119,17 +119,27 @@ class EMASpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         decay: of the average each time, in [0, 1); 0 means no averaging.
         every: steps from one time to the next.
         pull: whether training goes on from the average each time, as Lookahead does.
+        growth: with 0 the decay is there soon (see `EMA`). Above, it grows with the share of the
+            run that is done, to the power of `growth`: the first weights, which change fastest, are
+            averaged least (Jordan, 2024, with 3).
     """
 
     decay: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
     every: Annotated[int, msgspec.Meta(ge=1)] = 1
     pull: bool = False
+    growth: Annotated[float, msgspec.Meta(ge=0)] = 0.0
 
-    def build(self, model: nn.Module) -> EMA | NoEMA:
-        """Return the average of the weights of `model`, or the object that does nothing."""
+    def build(self, model: nn.Module, steps: int = 1) -> EMA | NoEMA:
+        """Return the average of the weights of `model`, or the object that does nothing.
+
+        Args:
+            model: that is trained.
+            steps: of the run, over which the decay grows; 1 where the model does not train.
+        """
         if not self.decay:
             return NoEMA(model)
-        return EMA(model, self.decay, self.every, self.pull)
+        grown = Grown(steps, self.growth) if self.growth else soon
+        return EMA(model, self.decay, self.every, self.pull, grown)
 
 
 class RecordSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -5,13 +5,13 @@ There is no random state, no scheduler and no epoch in it: those are functions o
 
 from __future__ import annotations
 
-import copy
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from pellucid.averages import EMA, NoEMA
 from pellucid.imagelosses import ImageLosses, NoLosses
 from pellucid.values import Metrics, PlateauRule, StopRule
 
@@ -42,76 +42,6 @@ class Best:
             or (metrics.accuracy, -metrics.loss) > (self.accuracy, -self.loss)
         ):
             self.step, self.accuracy, self.loss = step, metrics.accuracy, metrics.loss
-
-
-class NoEMA:
-    """No averaging: the model that is judged is the one that is trained."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self.model = model
-
-    def update(self, model: nn.Module) -> None:
-        """Do nothing."""
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return nothing to save."""
-        return {}
-
-
-class EMA:
-    """Exponential moving average of the weights; buffers are copied.
-
-    Polyak and Juditsky (1992) average the iterates of stochastic approximation; here recent
-    ones count more: average = decay * average + (1 - decay) * weight, once per step. The
-    decay is warmed up as min(decay, (1 + n) / (10 + n)) at the n-th time, so that the
-    random start is soon forgotten.
-
-    With `pull` the model goes on from the average each time: the "k steps forward, 1 step back" of
-    Lookahead (Zhang et al., 2019).
-
-    Args:
-        model: whose weights are averaged.
-        decay: of the average each time.
-        every: steps from one time to the next.
-        pull: whether the model takes the average over.
-
-    Attributes:
-        model: a copy of the model that holds the averages.
-        updates: the number of steps so far.
-    """
-
-    def __init__(self, model: nn.Module, decay: float, every: int = 1, pull: bool = False) -> None:
-        self.model = copy.deepcopy(model).requires_grad_(False)
-        self.decay = decay
-        self.every = every
-        self.pull = pull
-        self.updates = 0
-
-    @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
-        """Move the averages towards the weights of `model`, if it is time."""
-        self.updates += 1
-        if self.updates % self.every:
-            return
-        times = self.updates // self.every - 1
-        decay = min(self.decay, (1 + times) / (10 + times))
-        averages: list[Tensor] = list(self.model.parameters())
-        weights: list[Tensor] = list(model.parameters())
-        torch._foreach_lerp_(averages, weights, 1 - decay)
-        for mine, theirs in zip(self.model.buffers(), model.buffers(), strict=True):
-            mine.copy_(theirs)
-        if self.pull:
-            torch._foreach_copy_(weights, averages)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return the tensors to save, by name."""
-        return {**self.model.state_dict(), "updates": torch.tensor(self.updates)}
-
-    def load(self, tensors: dict[str, Tensor]) -> None:
-        """Take over what `tensors` returned."""
-        rest = dict(tensors)
-        self.updates = int(rest.pop("updates"))
-        self.model.load_state_dict(rest)
 
 
 @dataclass

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 import pellucid
 from pellucid import Engine, Recipe
 from pellucid.assemble import assemble
+from pellucid.averages import EMA
 from pellucid.cli import main
 from pellucid.engine import EngineSpec
 from pellucid.errors import BadRecipe, MissingExtra
@@ -30,7 +31,7 @@ from pellucid.optim.freezing import training_mode
 from pellucid.optim.specs import SGD, AdamW
 from pellucid.recipe import EMASpec
 from pellucid.runs.checkpoint import Checkpoints, read
-from pellucid.state import EMA, set_lr
+from pellucid.state import set_lr
 
 TINY = "test_efficientnet"  # 100,481 parameters, BatchNorm
 LITE0 = TimmSpec(pretrained="package:efficientnet-lite0", freeze_epochs=1.0)

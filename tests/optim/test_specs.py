@@ -8,7 +8,7 @@ import torch
 from pellucid.models.resnet import ResNet
 from pellucid.optim.freezing import training_mode
 from pellucid.optim.specs import SGD, Adagrad, Adam, AdamW, Muon, Optimizing, RMSprop
-from pellucid.state import EMA, set_lr
+from pellucid.state import set_lr
 
 
 @pytest.mark.parametrize(
@@ -53,52 +53,6 @@ def test_biases_of_normalisation_may_have_a_rate_of_their_own(decay: float) -> N
 def test_nesterov_needs_momentum() -> None:
     with pytest.raises(ValueError, match="nesterov needs a momentum above 0"):
         SGD(momentum=0.0)
-
-
-def test_ema_is_torchs_average() -> None:
-    """Against `swa_utils.AveragedModel`, once the warm-up of the decay is over."""
-    model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3))
-    ours = EMA(model, decay=0.9)
-    ours.updates = 1000
-    theirs = torch.optim.swa_utils.AveragedModel(
-        model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.9), use_buffers=False
-    )
-    theirs.update_parameters(model)  # their first update is a copy, as our start is
-    draws = torch.Generator().manual_seed(0)
-    for _ in range(10):
-        with torch.no_grad():
-            for p in model.parameters():
-                p.add_(torch.randn(p.shape, generator=draws))
-        model(torch.randn(5, 4, generator=draws))
-        ours.update(model)
-        theirs.update_parameters(model)
-    for mine, other in zip(ours.model.parameters(), theirs.module.parameters(), strict=True):
-        torch.testing.assert_close(mine, other)
-    assert torch.equal(ours.model[1].running_mean, model[1].running_mean)  # type: ignore[index]
-
-
-def test_lookahead_steps_back_every_k_steps() -> None:
-    """Zhang et al. (2019), algorithm 1: slow += alpha (fast - slow); fast = slow."""
-    model = torch.nn.Linear(4, 3)
-    ours = EMA(model, decay=0.5, every=5, pull=True)
-    ours.updates = 5000
-    slow = [p.detach().clone() for p in model.parameters()]
-    fast = [p.detach().clone() for p in model.parameters()]
-    draws = torch.Generator().manual_seed(0)
-    for step in range(1, 21):
-        with torch.no_grad():
-            for mine, theirs in zip(model.parameters(), fast, strict=True):
-                change = torch.randn(mine.shape, generator=draws)
-                mine.add_(change)
-                theirs.add_(change)
-        ours.update(model)
-        if step % 5 == 0:
-            slow = [s + 0.5 * (f - s) for s, f in zip(slow, fast, strict=True)]
-            fast = [s.clone() for s in slow]
-        for mine, theirs in zip(model.parameters(), fast, strict=True):
-            torch.testing.assert_close(mine.detach(), theirs)
-        for mine, theirs in zip(ours.model.parameters(), slow, strict=True):
-            torch.testing.assert_close(mine, theirs)
 
 
 def steps_of(optimizer: torch.optim.Optimizer, weights: list[torch.Tensor]) -> None:

@@ -45,7 +45,7 @@ class Grown:
     def __call__(self, decay: float, steps: int, times: int) -> float:
         """Return it after `steps` steps."""
         del times
-        return decay * min(1.0, steps / self.steps) ** self.power
+        return float(decay * min(1.0, steps / self.steps) ** self.power)
 
 
 class NoEMA:

@@ -98,10 +98,16 @@ def options(name: str) -> argparse.ArgumentParser:
 
 def everything(words: list[str]) -> None:
     """Run what is missing of every contest, then write the table."""
-    for name in contests.PAIRED:
+    for name, contest in contests.PAIRED.items():
         paired(name, words)
-    for name in contests.ALONE:
-        contests.run_alone(name, [])
+        if contest.bf16:
+            best = contest.families[0].cells[: contest.families[0].run]
+            paired(name, [*words, "--precision", "bf16", "--against", *best])
+    for name in ("S3", "S4", "S6"):
+        file = "checkpoint_pause" if name == "S6" else name
+        if not pairs.read(pairs.RESULTS / f"{file}.jsonl"):
+            contests.run_alone(name, [])
+    contests.run_alone("S8", ["--pairs", str(2 * options("all").parse_args(words).blocks)])
     table.write()
 
 

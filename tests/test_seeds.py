@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from pellucid.seeds import derive, generator, per_image, reseed
+from pellucid.seeds import derive, fixed_draws, generator, reseed
 
 NAMES = st.tuples(
     st.integers(0, 2**40),
@@ -50,7 +50,7 @@ def test_streams_are_not_alike() -> None:
 @given(st.integers(0, 2**31), st.lists(st.integers(0, 2**40), min_size=1, max_size=9))
 def test_a_number_for_each_image_is_that_of_splitmix64(seed: int, index: list[int]) -> None:
     """Beside the same formula on Python's integers, which know no overflow."""
-    found = per_image(seed, "turn-first", torch.tensor(index))
+    found = fixed_draws(seed, "turn-first", torch.tensor(index))
     for at, number in zip(index, found.tolist(), strict=True):
         bits = (at + derive(seed, "turn-first")) % 2**64
         bits = (bits ^ bits >> 30) * 0xBF58476D1CE4E5B9 % 2**64
@@ -59,6 +59,6 @@ def test_a_number_for_each_image_is_that_of_splitmix64(seed: int, index: list[in
 
 
 def test_numbers_of_images_are_uniform_and_independent() -> None:
-    numbers = per_image(0, "turn-first", torch.arange(20_000)).numpy()
+    numbers = fixed_draws(0, "turn-first", torch.arange(20_000)).numpy()
     assert stats.kstest(numbers, "uniform").pvalue > 0.001
     assert abs(stats.spearmanr(numbers[:-1], numbers[1:]).statistic) < 0.03

@@ -60,7 +60,7 @@ def reseed(seed: int, purpose: str, *keys: int) -> None:
         torch.cuda.manual_seed_all(value)
 
 
-def per_image(seed: int, purpose: str, index: Tensor) -> Tensor:
+def fixed_draws(seed: int, purpose: str, index: Tensor) -> Tensor:
     """Return a number for each image that stays its own for the whole run, float64 in [0, 1).
 
     The finalizer of SplitMix64 (Steele, Lea and Flood, 2014) on the position of the image: a
@@ -71,7 +71,7 @@ def per_image(seed: int, purpose: str, index: Tensor) -> Tensor:
         purpose: what the number decides.
         index: positions of the images in the training set, int64 (B,).
 
-    >>> per_image(0, "turn-first", torch.tensor([5, 6, 5])).round(decimals=3).tolist()
+    >>> fixed_draws(0, "turn-first", torch.tensor([5, 6, 5])).round(decimals=3).tolist()
     [0.694, 0.199, 0.694]
     """
     mixed = index + derive(seed, purpose)  # int64 wraps around, as it should

@@ -19,7 +19,7 @@ from pellucid.augment.pipeline import AugmentSpec
 from pellucid.data.digits import Digits
 from pellucid.data.folder import Folder
 from pellucid.data.known import FashionMnist, Mnist
-from pellucid.data.sampling import Balanced
+from pellucid.data.sampling import Balanced, Hard
 from pellucid.data.table import Csv
 from pellucid.engine import EngineSpec
 from pellucid.models.fast_cnn import FastCNNSpec
@@ -28,6 +28,7 @@ from pellucid.models.mlp import MLPSpec
 from pellucid.models.mnist_cnn import MnistCNNSpec
 from pellucid.models.resnet import ResNetSpec
 from pellucid.models.simple_cnn import SimpleCNNSpec
+from pellucid.models.whitening import Whitening
 from pellucid.optim.losses import CrossEntropy
 from pellucid.optim.schedules import (
     Cosine,
@@ -249,6 +250,32 @@ RECIPES: dict[str, Callable[[Path], Recipe]] = {
         schedule=Cosine(warmup=0.1),
         loss=CrossEntropy(label_smoothing=0.1),
         ema=EMASpec(decay=0.9),
+    ),
+    "whitened first filters, hard rounds, in bf16": lambda root: plain(Mnist(root=str(root))).with_(
+        model=FastCNNSpec(widths=(12, 16, 16), strides=(2, 1, 2), pad_first=False, bias=False),
+        init=Whitening(),
+        sampling=Hard(share=0.25, hardest=0.2),
+        augment=AugmentSpec(crop=Crop(padding=2)),
+        loss=CrossEntropy(label_smoothing=0.05),
+        optimizer=AdamW(lr=1e-2, betas=(0.9, 0.99)),
+        schedule=Linear(warmup=0.2),
+        engine=EngineSpec(precision="bf16"),
+        max_grad_norm=0.5,
+        length=Duration.parse("2.5 epochs"),
+    ),
+    "alternating flips, lookahead, hard rounds in pieces": lambda root: plain(
+        Mnist(root=str(root))
+    ).with_(
+        model=FastCNNSpec(
+            widths=(24, 16, 16), strides=(1, 2, 2), kernel=2, pool=True, norm_scale=False
+        ),
+        init=Whitening(identity=False, eps=1e-2),
+        sampling=Hard(share=0.5, hardest=0.1),
+        augment=AugmentSpec(flip=Flip(alternate=True)),
+        optimizer=SGD(lr=0.02, weight_decay=1e-3, l1=1e-4, norm_bias_lr=8.0),
+        ema=EMASpec(decay=0.8, every=2, pull=True, growth=3.0),
+        accumulate=2,
+        length=epochs(2),
     ),
     "adamw in bf16 where it passes": lambda root: plain(Mnist(root=str(root))).with_(
         optimizer=AdamW(),

@@ -20,7 +20,6 @@ import safetensors.numpy
 from torch import nn
 
 from pellucid import Recipe, resume, steps, train
-from pellucid.augment.geometry import Flip
 from pellucid.augment.pipeline import AugmentSpec
 from pellucid.catalogue import names, spec
 from pellucid.cli.main import run as command_line
@@ -389,8 +388,6 @@ def test_each_part_is_written_or_refused() -> None:
 def test_a_setting_that_a_script_cannot_follow(ejected: dict[str, Ejected]) -> None:
     with pytest.raises(CannotEject, match=r"engine.compile cannot be written as a script"):
         check_parts(plain(Digits()).with_(engine=EngineSpec(compile=True)))
-    with pytest.raises(CannotEject, match=r"Flip.alternate is a setting that a script cannot"):
-        check_parts(plain(Digits()).with_(augment=AugmentSpec(flip=Flip(alternate=True))))
     check_parts(plain(Digits()).with_(engine=EngineSpec(compile=False), ema=EMASpec(decay=0.5)))
     run = ejected[SMALL].run
     copy = run.path.parent / "elsewhere"

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pellucid.augment.rows import Shape, put, rows_of, uniform
-from pellucid.seeds import per_image
+from pellucid.seeds import fixed_draws
 
 Factor = Annotated[float, msgspec.Meta(ge=0.1, le=10)]
 
@@ -38,7 +38,7 @@ class Flip(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def turn(self, index: Tensor, epoch: int, seed: int) -> Tensor:
         """Return which images `index` (B,) `alternate` mirrors in `epoch`, from 0: bool (B,)."""
-        first = per_image(seed, "turn-first", index) < self.p
+        first = fixed_draws(seed, "turn-first", index) < self.p
         return first ^ bool(epoch % 2)
 
     def apply(self, images: Tensor, draw: Tensor) -> Tensor:

@@ -23,11 +23,18 @@ def mixes(on: Mapping[str, Operation]) -> bool:
     return not on.keys().isdisjoint(MIXED)
 
 
+def alternates(on: Mapping[str, Operation]) -> bool:
+    """Return whether images are mirrored in every other epoch."""
+    return getattr(on.get("flip"), "alternate", False)
+
+
 def arguments(on: Mapping[str, Operation], pieces: bool) -> list[str]:
     """Return the parameters of `augment`."""
+    turns = ["index: Tensor", "epoch: int"] if alternates(on) else []
     mixed = ["targets: Tensor"] if mixes(on) else []
     rows = ["rows: Tensor", "size: int"] if pieces else []
-    return ["images: Tensor", *mixed, *rows, "step: int", "prepare: Callable[[Tensor], Tensor]"]
+    last = ["step: int", "prepare: Callable[[Tensor], Tensor]"]
+    return ["images: Tensor", *mixed, *turns, *rows, *last]
 
 
 def augment_text(on: Mapping[str, Operation], pieces: bool, parts: Collector) -> str:
@@ -38,8 +45,9 @@ def augment_text(on: Mapping[str, Operation], pieces: bool, parts: Collector) ->
         pieces: whether a batch comes in pieces, whose draws are rows of those of the batch.
         parts: takes the source of the operations.
     """
-    for operation in on.values():
-        parts.value(operation, ("draw", "apply"))  # type: ignore[arg-type]
+    for name, operation in on.items():
+        draw = "turn" if name == "flip" and alternates(on) else "draw"
+        parts.value(operation, (draw, "apply"))  # type: ignore[arg-type]
     parts.imports["Any"] = Import("Any", "typing", "Any")
     given, result = arguments(on, pieces), "tuple[Tensor, Tensor]" if mixes(on) else "Tensor"
     head = [f"def augment({', '.join(given)}) -> {result}:"]
@@ -91,6 +99,8 @@ def _applied(on: Mapping[str, Operation], names: tuple[str, ...]) -> list[str]:
 
 
 def _drawn(on: Mapping[str, Operation], name: str) -> str:
+    if name == "flip" and alternates(on):
+        return "Flip().turn(index, epoch, SEED)"
     return f'draws({_kind(on, name)}(), "{name}")'
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from pellucid.augment.geometry import Flip
 from pellucid.augment.pipeline import AugmentSpec
 from pellucid.catalogue import differences, from_toml, from_tree, to_toml, to_tree
-from pellucid.data.sampling import Balanced, Shuffled
+from pellucid.data.sampling import Balanced, Hard, Shuffled
 from pellucid.engine import EngineSpec
 from pellucid.errors import RecipeMismatch, UserError
 from pellucid.inference import judged
@@ -24,6 +24,7 @@ from pellucid.models.mlp import MLPSpec
 from pellucid.models.mnist_cnn import MnistCNNSpec
 from pellucid.models.resnet import ResNetSpec
 from pellucid.models.simple_cnn import SimpleCNNSpec
+from pellucid.models.whitening import Whitening
 from pellucid.optim.losses import CrossEntropy
 from pellucid.optim.schedules import (
     Constant,
@@ -43,8 +44,8 @@ from pellucid.stopping import StopSpec
 
 PARTS: dict[str, tuple[type, ...]] = {
     "model": (MnistCNNSpec, SimpleCNNSpec, MLPSpec, ResNetSpec, FastCNNSpec),
-    "init": (Default, Kaiming, Xavier, Bad),
-    "sampling": (Shuffled, Balanced),
+    "init": (Default, Kaiming, Xavier, Bad, Whitening),
+    "sampling": (Shuffled, Balanced, Hard),
     "augment": (AugmentSpec,),
     "loss": (CrossEntropy,),
     "optimizer": (SGD, Adagrad, RMSprop, Adam, AdamW, Muon),
@@ -66,9 +67,9 @@ SETTINGS: dict[type, tuple[str, ...]] = {
         *("flip", "crop", "rotate", "translate", "scale", "brightness", "contrast", "saturation"),
         *("hue", "greyscale", "erase", "cutout", "mixup", "cutmix"),
     ),
-    Flip: ("p",),
+    Flip: ("p", "alternate"),
     CrossEntropy: ("label_smoothing", "class_weights"),
-    EMASpec: ("decay",),
+    EMASpec: ("decay", "every", "pull", "growth"),
     StopSpec: ("patience", "min_change", "watch"),
     EngineSpec: ("device", "precision", "threads", "deterministic"),
 }

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from pellucid.eject.augmentation import mixes
+from pellucid.data.sampling import Hard
+from pellucid.eject.augmentation import alternates, mixes
 from pellucid.eject.facts import Facts
 from pellucid.eject.layout import literal
+from pellucid.eject.weights import average, groups, trained
 from pellucid.optim.losses import CrossEntropy
 from pellucid.optim.schedules import Constant, PlateauSpec
 from pellucid.recipe import Recipe
@@ -59,7 +61,6 @@ def _start(facts: Facts) -> Lines:
 
 def _build(facts: Facts, model: Lines, optimizer: str) -> Lines:
     recipe = facts.recipe
-    spec: Any = recipe.optimizer
     schedule: Any = recipe.schedule
     loss = recipe.loss
     assert isinstance(loss, CrossEntropy)
@@ -68,7 +69,7 @@ def _build(facts: Facts, model: Lines, optimizer: str) -> Lines:
         *model,
         "model.to(memory_format=torch.channels_last)  # as the images: faster on a CPU",
     ]
-    lines += _groups(spec)
+    lines += groups(recipe)
     lines.append(f"optimizer = {optimizer}")
     if scheduled(facts.recipe):
         lines.append("learning_rate = learning_rates(LR, steps, steps_per_epoch)")
@@ -89,7 +90,12 @@ def _build(facts: Facts, model: Lines, optimizer: str) -> Lines:
             "class_weights = (weight * counts.sum() / total).float()  # 1 in the mean over images",
         ]
     if recipe.ema.decay:
-        lines.append("ema = EMA(model, EMA_DECAY)")
+        lines.append(f"ema = EMA({', '.join(average(recipe.ema))})")
+    if isinstance(recipe.sampling, Hard):
+        lines += [
+            "steps_per_round = -(-round_size(len(images)) // BATCH_SIZE)",
+            "losses = torch.zeros(len(images))  # of each image, when it was last shown",
+        ]
     stop: Any = recipe.stop
     if stop.patience:
         lines.append(
@@ -100,36 +106,6 @@ def _build(facts: Facts, model: Lines, optimizer: str) -> Lines:
     return lines
 
 
-def _groups(spec: Any) -> Lines:
-    """Return the lines that make the groups of parameters for the optimizer `spec`."""
-    lines, groups, apart = [], [], ""
-    if spec.norm_bias_lr != 1:
-        apart = " and id(p) not in apart"
-        lines += [
-            "norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]",
-            "shifts = [norm.bias for norm in norms]  # with a rate of their own",
-            "apart = {id(p) for p in shifts}",
-        ]
-        groups.append('{"params": shifts, "weight_decay": 0.0, "scale": NORM_BIAS_LR}')
-    if spec.weight_decay or spec.l1:
-        decay = "WEIGHT_DECAY" if spec.weight_decay else "0.0"
-        lines += [
-            "weights = [p for p in model.parameters() if p.ndim > 1]",
-            "# Biases and the scales of normalisation are not pulled to 0.",
-            f"others = [p for p in model.parameters() if p.ndim <= 1{apart}]",
-        ]
-        groups.append(f'{{"params": weights, "weight_decay": {decay}}}')
-        groups.append('{"params": others, "weight_decay": 0.0}')
-    elif apart:
-        lines.append("others = [p for p in model.parameters() if id(p) not in apart]")
-        groups.append('{"params": others, "weight_decay": 0.0}')
-    else:
-        groups.append('{"params": list(model.parameters()), "weight_decay": 0.0}')
-    if len(groups) == 1:
-        return [*lines, f"groups = [{groups[0]}]"]
-    return [*lines, "groups = [", *(f"    {group}," for group in groups), "]"]
-
-
 def _batch(facts: Facts) -> Lines:
     lr = "learning_rate(step)" if scheduled(facts.recipe) else "LR"
     if isinstance(facts.recipe.schedule, PlateauSpec):
@@ -137,13 +113,26 @@ def _batch(facts: Facts) -> Lines:
     optimizer: Any = facts.recipe.optimizer
     scale = "" if optimizer.norm_bias_lr == 1 else ' * group.get("scale", 1.0)'
     rate = ["for group in optimizer.param_groups:", f'    group["lr"] = {lr}{scale}']
-    return [
+    place = [
         "epoch, position = divmod(step, steps_per_epoch)",
         "if position == 0:",
         '    order = epoch_order(labels, generator(SEED, "shuffle", epoch))',
+    ]
+    if isinstance(facts.recipe.sampling, Hard):
+        place = [
+            "epoch, position = 0, step  # each image once; then rounds of those that were hard",
+            "if step >= steps_per_epoch:",
+            "    epoch, position = divmod(step - steps_per_epoch, steps_per_round)",
+            "    epoch += 1",
+            "if position == 0:",
+            '    draws = generator(SEED, "shuffle", epoch)',
+            "    order = round_order(losses, draws) if epoch else epoch_order(labels, draws)",
+        ]
+    return [
+        *place,
         "index = order[position * BATCH_SIZE : (position + 1) * BATCH_SIZE]",
         'reseed(SEED, "step", step, 0)  # for dropout: the same numbers whatever was drawn before',
-        *(rate if lr != "LR" else []),
+        *(rate if lr != "LR" or scale else []),
         "model.train()",
         "",
     ]
@@ -155,15 +144,24 @@ def _forward(facts: Facts) -> Lines:
     on: Any = recipe.augment.operations()  # type: ignore[attr-defined]
     at = "at" if pieces else "index"
     part = "rows, len(index), " if pieces else ""
+    if alternates(on):
+        part = f"{at}, epoch, {part}"
     if mixes(on):
         get = f"x, y = augment(images[{at}], labels[{at}], {part}step, prepare)"
     elif on:
         get = f"x, y = augment(images[{at}], {part}step, prepare), labels[{at}]"
     else:
         get = f"x, y = prepare(images[{at}]), labels[{at}]"
-    compute = [f"loss = {_loss(facts)}"]
+    logits = "model(x).float()" if facts.precision == "bf16" else "model(x)"
+    hard = isinstance(recipe.sampling, Hard)
+    compute = [f"loss = {_loss(recipe, 'logits' if hard else logits)}"]
+    if hard:
+        compute.insert(0, f"logits = {logits}")
     if facts.precision == "bf16":
-        compute = ['with torch.autocast("cpu", torch.bfloat16):', f"    {compute[0]}"]
+        compute = ['with torch.autocast("cpu", torch.bfloat16):', *_indent(compute, 4)]
+    if hard:
+        one = 'F.cross_entropy(logits.detach(), y, reduction="none")'
+        compute.append(f"losses[{at}] = {one}")
     if not pieces:
         return [get, *compute, "loss.backward()"]
     return [
@@ -174,10 +172,9 @@ def _forward(facts: Facts) -> Lines:
     ]
 
 
-def _loss(facts: Facts) -> str:
-    loss = facts.recipe.loss
+def _loss(recipe: Recipe, logits: str) -> str:
+    loss = recipe.loss
     assert isinstance(loss, CrossEntropy)
-    logits = "model(x).float()" if facts.precision == "bf16" else "model(x)"
     if loss.class_weights != "none":
         return f"weighted_loss({logits}, y, class_weights)"
     smoothing = ", label_smoothing=LABEL_SMOOTHING" if loss.label_smoothing else ""
@@ -187,15 +184,16 @@ def _loss(facts: Facts) -> str:
 def _update(facts: Facts) -> Lines:
     recipe = facts.recipe
     spec: Any = recipe.optimizer
+    weights = trained(recipe)
     lines: Lines = []
     if recipe.max_grad_norm != float("inf"):
         lines += [
-            "gradients = [p.grad for p in model.parameters()]",
+            f"gradients = [p.grad for p in {weights}]",
             "norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))",
-            "nn.utils.clip_grads_with_norm_(model.parameters(), MAX_GRAD_NORM, norm)",
+            f"nn.utils.clip_grads_with_norm_({weights}, MAX_GRAD_NORM, norm)",
         ]
     if recipe.max_grad_value != float("inf"):
-        lines.append("nn.utils.clip_grad_value_(model.parameters(), MAX_GRAD_VALUE)")
+        lines.append(f"nn.utils.clip_grad_value_({weights}, MAX_GRAD_VALUE)")
     if spec.l1:
         lines.append("add_l1(weights)")
     lines += ["optimizer.step()", "optimizer.zero_grad()"]

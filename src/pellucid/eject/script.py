@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from pellucid.assemble import PROBE
+from pellucid.data.sampling import Hard
 from pellucid.eject import texts
 from pellucid.eject.augmentation import augment_text
 from pellucid.eject.collect import Collector
@@ -17,10 +19,16 @@ from pellucid.eject.layout import WIDTH, constant, heading, imports
 from pellucid.eject.loop import main_text, scheduled
 from pellucid.eject.sources import DataText, data_text
 from pellucid.models.init import Default
+from pellucid.models.whitening import Whitening
 from pellucid.optim.losses import CrossEntropy
 from pellucid.optim.schedules import PlateauSpec
 
-NAMES = {"schedule.epochs": "CUT_EVERY", "init.std": "INIT_STD"}
+NAMES = {
+    "schedule.epochs": "CUT_EVERY",
+    "init.std": "INIT_STD",
+    "init.eps": "WHITENING_EPS",
+    "sampling.share": "ROUND_SHARE",
+}
 """Constants that are not just the name of their setting in capitals."""
 
 
@@ -111,6 +119,8 @@ class Script:
         self._constant("MAX_GRAD_NORM", recipe.max_grad_norm)
         self._constant("MAX_GRAD_VALUE", recipe.max_grad_value)
         self._constant("EMA_DECAY", recipe.ema.decay)
+        self._constant("EMA_EVERY", recipe.ema.every, "steps")
+        self._constant("EMA_GROWTH", recipe.ema.growth)
 
     def _random(self) -> None:
         self.parts.add("pellucid.seeds", "reseed")
@@ -123,7 +133,13 @@ class Script:
             self._constant(name, value, comment)
         own = self.parts.taken()
         sampling: Any = self.recipe.sampling
+        names = self._fields("sampling")
         self.parts.function(sampling, "order", "epoch_order", {})
+        if isinstance(sampling, Hard):
+            self.parts.function(sampling, "size", "round_size", names)
+            self.parts.function(
+                sampling, "again", "round_order", names, {"size": "round_size({0})"}
+            )
         order = self.parts.taken()
         self._section(
             "Data", texts.PART, own, data.text, texts.DATA_DIGEST, texts.NORMALISATION, order
@@ -141,7 +157,16 @@ class Script:
             kind, _, arguments = made.removesuffix(")").partition("(")
             wrapped = textwrap.wrap(f"{arguments},", WIDTH - 8)
             lines = [f"model = {kind}(", *(f"    {line}" for line in wrapped), ")"]
-        if not isinstance(init, Default):
+        if isinstance(init, Whitening):
+            names = self._fields("init")
+            self.parts.function(init, "apply", "keep_first", names)
+            self.parts.function(init, "see", "whiten_first", names)
+            some = f"torch.arange(some) * len(images) // some  # at most {PROBE:,}, evenly spread"
+            lines += [
+                "keep_first(model)", f"some = min({PROBE}, len(images))", f"rows = {some}",
+                "whiten_first(model, prepare(images[rows]))",
+            ]  # fmt: skip
+        elif not isinstance(init, Default):
             lines.append(self.parts.expression(init, "apply", self._fields("init"), {}))
         self._section("Model")
         return lines
@@ -185,7 +210,9 @@ class Script:
         if stop.patience:
             self.parts.add("pellucid.stopping", "EarlyStop")
         if recipe.ema.decay:
-            self.parts.add("pellucid.state", "EMA")
+            self.parts.add("pellucid.averages", "EMA")
+            if recipe.ema.growth:
+                self.parts.add("pellucid.averages", "Grown")
         loss = recipe.loss
         assert isinstance(loss, CrossEntropy)
         bf16 = self.facts.precision == "bf16"

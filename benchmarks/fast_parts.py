@@ -24,7 +24,7 @@ from pellucid.data.sampling import Shuffled
 from pellucid.models.init import Default
 from pellucid.models.whitening import Whitening
 from pellucid.optim.losses import CrossEntropy
-from pellucid.optim.schedules import Cosine, Linear, OneCycle
+from pellucid.optim.schedules import Cosine, OneCycle
 from pellucid.optim.specs import AdamW, Muon
 from pellucid.plan import Duration
 from pellucid.recipe import EMASpec, Recipe
@@ -73,9 +73,6 @@ def of_cifar10() -> dict[str, Recipe]:
         "no label smoothing": fast.with_(loss=CrossEntropy()),
         "one rate for all": fast.with_(optimizer=change(fast.optimizer, norm_bias_lr=1.0)),
         "learned scales": fast.with_(model=change(model, norm_scale=True)),
-        "ReLU": fast.with_(model=change(model, activation="relu")),
-        "halved by strides": fast.with_(model=change(model, pool=False)),
-        "no warm-up": fast.with_(schedule=Linear()),
     }
 
 

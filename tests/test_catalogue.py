@@ -46,7 +46,7 @@ def test_a_recipe_that_there_is_not_for_this_data_is_refused() -> None:
                 named(recipe, data)
 
 
-@pytest.mark.parametrize(("data", "most"), [("mnist", 310_000)])
+@pytest.mark.parametrize(("data", "most"), [("mnist", 310_000), ("fashion-mnist", 999_999)])
 def test_best_is_a_small_network(data: str, most: int) -> None:
     model = named("best", data).model.build((1, 28, 28), 10)
     assert sum(p.numel() for p in model.parameters()) <= most

@@ -12,7 +12,7 @@ from torch import Tensor
 from pellucid.figures.frame import COLOURS, POSITIVE, SIGNED, divided, frame, show_pixels
 from pellucid.viewdata import ViewData
 
-COLUMNS = 16
+COLUMNS = 22
 
 
 def draw_activations(data: ViewData) -> Figure:
@@ -60,7 +60,7 @@ def _maps(figure: Any, axis: Axes, layer: dict[str, Any]) -> None:
         dead = i in layer["dead"]
         if height > 1:
             axis.text(x, y - 0.8, f"{i} dead" if dead else str(i), fontsize=6, va="bottom",
-                      color="#c00000" if dead else "black")  # fmt: skip
+                      color="#c00000" if dead else "black", in_layout=False)  # fmt: skip
     signed = bool((maps < 0).any())
     limit = layer["limit"] or 1.0
     shown = axis.imshow(
@@ -75,12 +75,14 @@ def _maps(figure: Any, axis: Axes, layer: dict[str, Any]) -> None:
     text += f" of {size[0]}x{size[1]}" if size else ", read in rows"
     text += f"; the first {count} are shown" if count < units else ""
     axis.set_title(text, fontsize=9, loc="left")
-    figure.colorbar(shown, ax=axis, shrink=0.8, aspect=15, pad=0.01).ax.tick_params(labelsize=7)
+    bar = figure.colorbar(shown, ax=axis, shrink=0.8, aspect=15, pad=0.01, panchor=False)
+    bar.ax.tick_params(labelsize=7)
 
 
 def _active(axis: Axes, layer: dict[str, Any], sample: str) -> None:
     shares = sorted((100 * layer["active"]).tolist(), reverse=True)
-    axis.bar(range(len(shares)), shares, width=1.0, color=COLOURS[0])
+    edges = [unit - 0.5 for unit in range(len(shares) + 1)]
+    axis.stairs(shares, edges, fill=True, color=COLOURS[0])
     axis.set(ylim=(0, 100), xlim=(-0.5, len(shares) - 0.5))
     axis.set_xlabel("units, the most active first", fontsize=7)
     axis.set_ylabel("places above 0 (%)", fontsize=7)

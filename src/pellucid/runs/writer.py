@@ -72,9 +72,11 @@ class Writer:
 
     def _cut_off(self) -> None:
         if self._thread.is_alive():
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(130)
+            try:
+                sys.stdout.flush()
+                sys.stderr.flush()
+            finally:
+                os._exit(130)
 
     def _do(self) -> None:
         while given := self._given.get():

@@ -54,6 +54,9 @@ def of_mnist() -> dict[str, Recipe]:
         "AdamW with betas 0.9, 0.999": fast.with_(optimizer=AdamW(lr=1e-2)),
         "Muon": fast.with_(optimizer=Muon(lr=2e-2)),
         "batches of 256": fast.with_(batch_size=256, optimizer=change(fast.optimizer, lr=1.4e-2)),
+        "first layer at full resolution": fast.with_(
+            model=change(fast.model, strides=(1, 2, 2, 1))
+        ),
         "fp32": fast.with_(engine=change(fast.engine, precision="fp32")),
     }
 

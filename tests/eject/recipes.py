@@ -42,6 +42,7 @@ from pellucid.optim.schedules import (
 from pellucid.optim.specs import SGD, Adagrad, Adam, AdamW, Muon, RMSprop
 from pellucid.plan import Duration
 from pellucid.recipe import EMASpec, RecordSpec
+from pellucid.recipes.named import named
 from pellucid.stopping import StopSpec
 from tests.conftest import FewDigits
 
@@ -251,17 +252,15 @@ RECIPES: dict[str, Callable[[Path], Recipe]] = {
         loss=CrossEntropy(label_smoothing=0.1),
         ema=EMASpec(decay=0.9),
     ),
-    "whitened first filters, hard rounds, in bf16": lambda root: plain(Mnist(root=str(root))).with_(
-        model=FastCNNSpec(widths=(12, 16, 16), strides=(2, 1, 2), pad_first=False, bias=False),
-        init=Whitening(),
-        sampling=Hard(share=0.25, hardest=0.2),
-        augment=AugmentSpec(crop=Crop(padding=2)),
-        loss=CrossEntropy(label_smoothing=0.05),
-        optimizer=AdamW(lr=1e-2, betas=(0.9, 0.99)),
-        schedule=Linear(warmup=0.2),
-        engine=EngineSpec(precision="bf16"),
-        max_grad_norm=0.5,
+    "the recipe fast: whitened first filters, hard rounds, bf16": lambda root: named(
+        "fast", "mnist"
+    ).with_(
+        data=Mnist(root=str(root)),
         length=Duration.parse("2.5 epochs"),
+        evaluate=Duration.parse("4 steps"),
+        batch_size=32,
+        max_grad_norm=0.5,
+        record=RecordSpec(every=10, snapshots=0),
     ),
     "alternating flips, lookahead, hard rounds in pieces": lambda root: plain(
         Mnist(root=str(root))

@@ -385,6 +385,15 @@ def test_each_part_is_written_or_refused() -> None:
         assert set(known) <= set(fields), f"{kind.__name__} lost a setting"
 
 
+def test_a_setting_that_is_newer_than_eject_is_refused_where_it_is_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(SETTINGS, EMASpec, ("decay",))  # as before there was a growth
+    check_parts(plain(Digits()).with_(ema=EMASpec(decay=0.5)))
+    with pytest.raises(CannotEject, match=r"EMASpec.growth is a setting that a script cannot"):
+        check_parts(plain(Digits()).with_(ema=EMASpec(decay=0.5, growth=3.0)))
+
+
 def test_a_setting_that_a_script_cannot_follow(ejected: dict[str, Ejected]) -> None:
     with pytest.raises(CannotEject, match=r"engine.compile cannot be written as a script"):
         check_parts(plain(Digits()).with_(engine=EngineSpec(compile=True)))

@@ -141,9 +141,17 @@ except KeyboardInterrupt:
 """
 
 
+HEARD = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler){BUSY}"
+
+
+def test_after_a_second_ctrl_c_the_process_ends_so_though_nobody_reads_what_it_says() -> None:
+    code = f"{HEARD}    import os; os.close(1)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60)
+    assert done.returncode == 130
+
+
 def test_after_a_second_ctrl_c_the_process_ends_at_once_and_in_order() -> None:
-    code = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler){BUSY}"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", HEARD], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (130, "left\n", "")
 
 
